@@ -1,0 +1,7 @@
+//! What a token authority is: pure and synchronous, without I/O. Time and randomness are arguments.
+//!
+//! In reading order: [`ids`] (what things are called), [`permission`] (what tokens allow), [`jwt`] and [`api_key`] (the two
+//! kinds of token), [`password`] (which ones are taken), [`revocation`] (what ends a token).
+
+pub mod ids;
+pub mod permission;

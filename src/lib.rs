@@ -1,0 +1,7 @@
+//! One binary that issues, introspects, rotates and revokes tokens, and streams every revocation to subscribers.
+
+pub mod clock;
+pub mod domain;
+pub mod error;
+pub mod proto;
+pub mod random;
