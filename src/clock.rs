@@ -120,3 +120,14 @@ impl fmt::Debug for Clock {
         })
     }
 }
+
+/// How long the machine has been up, the time it was suspended included: what leases are measured by.
+///
+/// `std::time::Instant` stops in suspend, and the wall clock may be set.
+pub fn boottime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}

@@ -5,3 +5,5 @@
 
 pub mod ids;
 pub mod permission;
+pub mod revocation;
+pub mod standing;

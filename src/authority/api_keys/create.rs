@@ -1,0 +1,166 @@
+//! Makes an API key. The whole of it is in this answer alone.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{ApiKey, Bounds, Minted, derive_token, reach};
+use crate::{
+    authority::{
+        Authority, audit,
+        caller::Caller,
+        idempotency::{Answer, Request},
+    },
+    clock::Timestamp,
+    domain::{ids::ApiKeyId, permission, standing::{Space, Standing}},
+    error::{Error, Result},
+    random,
+    storage::{self, Transaction, api_keys::NewApiKey},
+};
+
+/// How long a key lives where nothing else is said.
+const DEFAULT_LIFE: Duration = Duration::from_hours(90 * 24);
+
+/// What a new key shall be.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Slug or id of the space; empty: the caller's.
+    pub space: String,
+    /// Id or username of the user; empty: the caller.
+    pub user: String,
+    /// For people.
+    pub display_name: String,
+    /// For people.
+    pub description: String,
+    /// What it may do; without an expiry, the longest that is usual.
+    pub bounds: Bounds,
+    /// It shall never expire.
+    pub no_expiry: bool,
+    /// The owner's own.
+    pub labels: BTreeMap<String, String>,
+    /// Made switched off.
+    pub disabled: bool,
+}
+
+/// Makes a key, or answers a retry with the key that was made.
+pub async fn create(
+    authority: &Authority,
+    caller: &Caller,
+    wanted: Wanted,
+    request: Option<Request>,
+) -> Result<Minted> {
+    let space = caller.space(authority, &wanted.space).await?;
+    let owner = owner(authority, caller, &wanted.user, &space).await?;
+    let now = authority.clock.now();
+    if let Some(request) = &request
+        && let Some(answer) = request.find(&authority.db.reader(), now).await?
+    {
+        return answer_again(authority, &answer).await;
+    }
+    let mut bounds = wanted.bounds.clone();
+    bounds.expire_time = expiry(authority, caller, &wanted, &space, now).await?;
+    reach::require_within(authority, caller, &owner, &bounds).await?;
+
+    let transaction = authority.db.begin().await?;
+    caller.judge_again(authority, &transaction).await?;
+    let owner = lock_owner(&transaction, &owner).await?;
+    let seed = random::bytes::<32>()?;
+    let id = ApiKeyId::random()?;
+    let token = derive_token(&authority.master_key, &space.key_prefix, &id, 1, &seed)?;
+    let key = NewApiKey { id: &id, owner: &owner, wanted: &wanted, bounds: &bounds };
+    storage::api_keys::insert(&transaction, &key, now).await?;
+    storage::api_keys::insert_secret(&transaction, &id, 1, &token.digest(), now).await?;
+    if let Some(request) = request {
+        let made = serde_json::json!({ "api_key_id": id, "secret": 1 });
+        request.remember(&transaction, &Answer { made, seed: Some(seed) }, now).await?;
+    }
+    let done = audit::Done {
+        action: "api_key.create",
+        space: Some(&space.id),
+        resource: id.as_str(),
+        details: &[("user_id", owner.user.id.as_str())],
+    };
+    audit::record(&transaction, audit::Actor::caller(caller), done, now).await?;
+    transaction.commit().await?;
+    Ok(Minted { key: described(authority, &id).await?, token })
+}
+
+/// The user whom the key will speak for. NOT_FOUND where the caller may not make keys for it.
+async fn owner(
+    authority: &Authority,
+    caller: &Caller,
+    named: &str,
+    space: &Space,
+) -> Result<Standing> {
+    let owner = caller.user_in(authority, named, &space.id).await?;
+    let own = owner.user.id == *caller.user_id() && space.id == *caller.space_id();
+    if own {
+        if !caller.may(permission::API_KEYS_WRITE, &space.id) {
+            caller.require(permission::SELF, &space.id)?;
+        }
+    } else if !caller.may(permission::API_KEYS_WRITE, &space.id) {
+        return Err(Error::not_found("user"));
+    }
+    Ok(owner)
+}
+
+/// The owner as it stands once its rows are locked: it may have been deleted or lost its roles meanwhile.
+async fn lock_owner(transaction: &Transaction, owner: &Standing) -> Result<Standing> {
+    storage::users::lock_shared(transaction, &owner.user.id).await?;
+    storage::spaces::lock_shared(transaction, &owner.space.id).await?;
+    let space = Some(owner.space.id.as_str());
+    storage::standing::standing(transaction, owner.user.id.as_str(), space)
+        .await?
+        .filter(Standing::acts_here)
+        .ok_or_else(|| Error::not_found("user"))
+}
+
+async fn expiry(
+    authority: &Authority,
+    caller: &Caller,
+    wanted: &Wanted,
+    space: &Space,
+    now: Timestamp,
+) -> Result<Option<Timestamp>> {
+    let longest = space.max_api_key_ttl.map(|ttl| now + ttl);
+    if wanted.no_expiry || wanted.bounds.expire_time.is_some() {
+        check_expiry(wanted.bounds.expire_time, longest, now)?;
+        return Ok(wanted.bounds.expire_time);
+    }
+    let own_end = reach::own_end(authority, caller).await?;
+    Ok([Some(now + DEFAULT_LIFE), longest, own_end].into_iter().flatten().min())
+}
+
+/// INVALID_ARGUMENT for an expiry that is past, or later than the space allows.
+pub(super) fn check_expiry(
+    expiry: Option<Timestamp>,
+    longest: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<()> {
+    match (expiry, longest) {
+        (Some(expiry), _) if expiry <= now => {
+            Err(Error::field("api_key.expire_time", "must be in the future"))
+        }
+        (Some(expiry), Some(longest)) if expiry > longest => {
+            Err(Error::field("api_key.expire_time", "is later than the space allows"))
+        }
+        (None, Some(_)) => Err(Error::field("api_key.expire_time", "is required in this space")),
+        _ => Ok(()),
+    }
+}
+
+/// The same key and the same secret as the first time.
+pub(super) async fn answer_again(authority: &Authority, answer: &Answer) -> Result<Minted> {
+    let broken = || Error::internal("a remembered answer cannot be read");
+    let id = ApiKeyId::known(answer.made["api_key_id"].as_str().ok_or_else(broken)?);
+    let number = answer.made["secret"].as_i64().ok_or_else(broken)?;
+    let seed = answer.seed.ok_or_else(broken)?;
+    let key = described(authority, &id).await?;
+    let token = derive_token(&authority.master_key, &key.prefix, &id, number, &seed)?;
+    Ok(Minted { key, token })
+}
+
+/// A key that is known to be there.
+pub(super) async fn described(authority: &Authority, id: &ApiKeyId) -> Result<ApiKey> {
+    storage::api_keys::describe(&authority.db.reader(), id)
+        .await?
+        .ok_or_else(|| Error::not_found("api_key"))
+}

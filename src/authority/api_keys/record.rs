@@ -1,0 +1,202 @@
+//! An API key as it stands: what a presented key is judged by.
+
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use crate::{
+    authority::credentials::Inactive,
+    clock::Timestamp,
+    domain::{
+        api_key::{ApiKeyToken, SecretDigest},
+        ids::{ApiKeyId, RoleName},
+        permission::PermissionSet,
+        revocation::{About, Position},
+        standing::Standing,
+    },
+    error::Result,
+    storage::{self, Transaction},
+};
+
+/// A key as the database holds it, with its user, space and roles read in the same statement.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    /// The public half.
+    pub id: ApiKeyId,
+    /// The user in the key's space, with all its roles there.
+    pub standing: Standing,
+    /// Act with these roles alone; empty: all.
+    pub roles: Vec<RoleName>,
+    /// Allow these scopes alone; empty: all that are granted but this service's own.
+    pub scopes: PermissionSet,
+    /// Good for these audiences alone; empty: any.
+    pub audiences: Vec<String>,
+    /// Good from these networks alone; empty: any.
+    pub allowed_cidrs: Vec<IpNet>,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// When it stops being good.
+    pub expire_time: Option<Timestamp>,
+    /// Whether it was ended, by itself or with all the keys of its user or space.
+    pub revoked: bool,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// Its secrets; the current one has no deadline.
+    pub secrets: Vec<Secret>,
+}
+
+/// One secret of a key.
+#[derive(Debug, Clone)]
+pub struct Secret {
+    /// Which one, counted from 1.
+    pub number: i64,
+    /// What is stored of it.
+    pub digest: SecretDigest,
+    /// Until when it is good.
+    pub expire_time: Option<Timestamp>,
+}
+
+/// A stored key, what it may do, and how fresh it is.
+#[derive(Debug)]
+pub struct KeyRecord {
+    /// The public half.
+    pub id: ApiKeyId,
+    /// The user in the key's space, with the roles that the key acts with.
+    pub standing: Standing,
+    /// What the key may do.
+    pub granted: PermissionSet,
+    /// Good for these audiences alone; empty: any.
+    pub audiences: Vec<String>,
+    /// Good from these networks alone; empty: any.
+    pub allowed_cidrs: Vec<IpNet>,
+    /// When it stops being good.
+    pub expire_time: Option<Timestamp>,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// The place of the log that was applied before this was loaded.
+    pub position: Position,
+    /// When it was loaded, in time since boot.
+    pub loaded: Duration,
+    /// The minute in which its use was last noted, and of which secret.
+    pub noted: AtomicI64,
+    scopes_named: bool,
+    roles_named: bool,
+    inactive: Option<Inactive>,
+    secrets: Vec<Secret>,
+}
+
+impl KeyRecord {
+    /// A record of what was loaded after `position`.
+    pub fn new(stored: StoredKey, position: Position, loaded: Duration) -> Self {
+        let inactive = standing_of(&stored);
+        let standing = stored.standing.narrowed_to(&stored.roles);
+        Self {
+            granted: standing.granted_to_key(&stored.scopes),
+            id: stored.id,
+            standing,
+            audiences: stored.audiences,
+            allowed_cidrs: stored.allowed_cidrs,
+            expire_time: stored.expire_time,
+            create_time: stored.create_time,
+            position,
+            loaded,
+            noted: AtomicI64::new(0),
+            scopes_named: !stored.scopes.is_empty(),
+            roles_named: !stored.roles.is_empty(),
+            inactive,
+            secrets: stored.secrets,
+        }
+    }
+
+    /// Whether the key names scopes or roles.
+    pub fn is_narrowed(&self) -> bool {
+        self.scopes_named || self.roles_named
+    }
+
+    /// What the record is about, for asking whether it is fresh. A role that the user does not hold comes with a change of the
+    /// user.
+    pub fn about(&self) -> About<'_, impl Iterator<Item = &RoleName>> {
+        About {
+            user: &self.standing.user.id,
+            space: &self.standing.space.id,
+            roles: self.standing.roles.keys(),
+            api_key: Some(&self.id),
+        }
+    }
+
+    /// Whether `presented` is this key with a secret that is good at `now`; then, which of its secrets.
+    ///
+    /// Every secret is compared, in constant time, before anything else is looked at: who does not hold the key learns nothing
+    /// of its state.
+    pub fn check(&self, presented: &ApiKeyToken, now: Timestamp) -> Result<i64, Inactive> {
+        let digest = presented.digest();
+        let mut matching = None;
+        for secret in &self.secrets {
+            if secret.digest.matches(&digest) {
+                matching = Some(secret);
+            }
+        }
+        let secret = matching.ok_or(Inactive::Unknown)?;
+        self.check_state(now)?;
+        if secret.expire_time.is_some_and(|deadline| now >= deadline) {
+            return Err(Inactive::Expired);
+        }
+        Ok(secret.number)
+    }
+
+    /// Whether the key is good at `now`, whichever secret is presented.
+    pub fn check_state(&self, now: Timestamp) -> Result<(), Inactive> {
+        if let Some(inactive) = self.inactive {
+            return Err(inactive);
+        }
+        if self.expire_time.is_some_and(|expiry| now >= expiry) {
+            return Err(Inactive::Expired);
+        }
+        Ok(())
+    }
+
+    /// Whether it may be presented from `address`.
+    pub fn allows_address(&self, address: &str) -> bool {
+        if self.allowed_cidrs.is_empty() {
+            return true;
+        }
+        let Ok(address) = address.parse::<IpAddr>() else { return false };
+        let address = address.to_canonical();
+        self.allowed_cidrs.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether the key is good as a transaction sees it.
+    pub async fn is_still_good(&self, transaction: &Transaction, now: Timestamp) -> Result<bool> {
+        let stored = storage::api_keys::load(transaction, &self.id).await?;
+        Ok(stored.is_some_and(|stored| {
+            let fresh = Self::new(stored, self.position, self.loaded);
+            fresh.check_state(now).is_ok() && fresh.granted.contains_all(&self.granted)
+        }))
+    }
+
+    /// Whether this is the first use of that secret in the minute of `now`.
+    pub fn is_first_use(&self, secret: i64, now: Timestamp) -> bool {
+        let minute_and_secret = (now.seconds() / 60).wrapping_mul(1 << 20) + secret;
+        self.noted.swap(minute_and_secret, Ordering::Relaxed) != minute_and_secret
+    }
+}
+
+/// Why a key is not good, apart from time.
+fn standing_of(stored: &StoredKey) -> Option<Inactive> {
+    let standing = &stored.standing;
+    let role_left = stored.roles.is_empty()
+        || stored.roles.iter().any(|name| standing.roles.contains_key(name));
+    if stored.revoked {
+        Some(Inactive::Revoked)
+    } else if stored.disabled || standing.user.disabled {
+        Some(Inactive::Disabled)
+    } else if !standing.acts_here() || !role_left {
+        Some(Inactive::Revoked)
+    } else {
+        None
+    }
+}

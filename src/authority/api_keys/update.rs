@@ -1,0 +1,145 @@
+//! Changes a key. What takes something away kills the JWTs that were issued from it; what adds something must be the caller's
+//! to give.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::{ApiKey, Bounds, Verb, create, reach};
+use crate::{
+    authority::{Authority, audit, caller::Caller},
+    clock::Timestamp,
+    domain::{
+        ids::RoleName,
+        revocation::{Decision, Reason, Subject},
+        standing::Standing,
+    },
+    error::{Error, Result},
+    log::Effect,
+    storage,
+};
+
+/// What to change; none: leave it.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// For people.
+    pub display_name: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// Act with these roles alone.
+    pub roles: Option<Vec<RoleName>>,
+    /// Allow these scopes alone.
+    pub scopes: Option<crate::domain::permission::PermissionSet>,
+    /// Good for these audiences alone.
+    pub audiences: Option<Vec<String>>,
+    /// Good from these networks alone.
+    pub allowed_cidrs: Option<Vec<ipnet::IpNet>>,
+    /// When it stops being good; the inner none: never.
+    pub expire_time: Option<Option<Timestamp>>,
+    /// Whether it is switched off.
+    pub disabled: Option<bool>,
+    /// The owner's own.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Changes a key. FAILED_PRECONDITION/API_KEY_NOT_ACTIVE where it was ended for good.
+pub async fn update(
+    authority: &Authority,
+    caller: &Caller,
+    named: &str,
+    changes: Changes,
+    until: Instant,
+) -> Result<(ApiKey, Option<Effect>)> {
+    let before = super::named(authority, caller, named, Verb::Update).await?;
+    before.require_not_revoked()?;
+    let now = authority.clock.now();
+    let after = changed(before.clone(), changes, now);
+    let owner = owner(authority, &before).await?;
+    if before.bounds.expire_time != after.bounds.expire_time {
+        let longest = owner.space.max_api_key_ttl.map(|ttl| before.create_time + ttl);
+        create::check_expiry(after.bounds.expire_time, longest, now)?;
+    }
+    if adds(&before, &after) {
+        reach::require_within(authority, caller, &owner, &after.bounds).await?;
+    }
+    let takes_away = takes_away(&before, &after);
+    let mut pending = authority.log.pending();
+    let transaction = authority.db.begin().await?;
+    caller.judge_again(authority, &transaction).await?;
+    storage::api_keys::update(&transaction, &before, &after).await?;
+    let subject = Subject::ApiKey(before.id.clone());
+    let space = Some(before.space_id.clone());
+    if takes_away {
+        let decision = Decision::revocation(subject, space, Reason::PrivilegesChanged);
+        pending.append(&transaction, &decision, now).await?;
+    } else if before.bounds != after.bounds || before.disabled != after.disabled {
+        pending.append(&transaction, &Decision::change(subject, space), now).await?;
+    }
+    let done = audit::Done {
+        action: "api_key.update",
+        space: Some(&before.space_id),
+        resource: before.id.as_str(),
+        details: &[],
+    };
+    audit::record(&transaction, audit::Actor::caller(caller), done, now).await?;
+    transaction.commit().await?;
+    let effect = pending.effect(until).await.filter(|_| takes_away);
+    Ok((create::described(authority, &before.id).await?, effect))
+}
+
+/// The user whom the key speaks for. One that no longer acts in the space leaves nothing to change.
+pub(super) async fn owner(authority: &Authority, key: &ApiKey) -> Result<Standing> {
+    let space = Some(key.space_id.as_str());
+    storage::standing::standing(&authority.db.reader(), key.user_id.as_str(), space)
+        .await?
+        .ok_or_else(|| Error::not_found("api_key"))
+}
+
+fn changed(mut key: ApiKey, changes: Changes, now: Timestamp) -> ApiKey {
+    let bounds = &mut key.bounds;
+    replace(&mut key.display_name, changes.display_name);
+    replace(&mut key.description, changes.description);
+    replace(&mut bounds.roles, changes.roles);
+    replace(&mut bounds.scopes, changes.scopes);
+    replace(&mut bounds.audiences, changes.audiences);
+    replace(&mut bounds.allowed_cidrs, changes.allowed_cidrs);
+    replace(&mut bounds.expire_time, changes.expire_time);
+    replace(&mut key.disabled, changes.disabled);
+    replace(&mut key.labels, changes.labels);
+    key.update_time = now;
+    key
+}
+
+fn replace<T>(old: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *old = new;
+    }
+}
+
+/// Whether something that the key could do it cannot do any more.
+fn takes_away(before: &ApiKey, after: &ApiKey) -> bool {
+    (after.disabled && !before.disabled) || !is_within(&before.bounds, &after.bounds)
+}
+
+/// Whether the key can do something that it could not do.
+fn adds(before: &ApiKey, after: &ApiKey) -> bool {
+    (before.disabled && !after.disabled) || !is_within(&after.bounds, &before.bounds)
+}
+
+/// Whether everything within `inner` is within `outer`, where an empty list means all.
+fn is_within(inner: &Bounds, outer: &Bounds) -> bool {
+    list_within(&inner.roles, &outer.roles)
+        && (outer.scopes.is_empty()
+            || (!inner.scopes.is_empty() && outer.scopes.contains_all(&inner.scopes)))
+        // A key that names no scopes has none of this service's own: naming one adds it.
+        && (!outer.scopes.is_empty() || !inner.scopes.iter().any(|scope| scope.is_authority()))
+        && list_within(&inner.audiences, &outer.audiences)
+        && list_within(&inner.allowed_cidrs, &outer.allowed_cidrs)
+        && outer
+            .expire_time
+            .is_none_or(|end| inner.expire_time.is_some_and(|expiry| expiry <= end))
+}
+
+fn list_within<T: PartialEq>(inner: &[T], outer: &[T]) -> bool {
+    outer.is_empty() || (!inner.is_empty() && inner.iter().all(|item| outer.contains(item)))
+}

@@ -1,0 +1,156 @@
+//! The first start on an empty database: the space `system`, its user `admin`, two signing keys, and the identity of the log.
+//! Later starts only check that the master key is the one that it was.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use super::{audit, keyring, keyring::master_key::MasterKey, sign_in::hashing::Hashing};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        ids::{RoleName, SpaceId, SpaceSlug, UserId, Username},
+        jwt::Algorithm,
+        password::Password,
+        permission::BuiltInRole,
+    },
+    error::{Error, Result},
+    log::cursor::LogIdentity,
+    random,
+    storage::{self, Database, Transaction, authority::AuthorityRow, signing_keys::State},
+};
+
+/// Where the first password comes from, or is put.
+#[derive(Debug, Clone)]
+pub enum FirstPassword {
+    /// The operator wrote it into this file.
+    Given(PathBuf),
+    /// It is made up, and left in this file with mode 0600.
+    MadeUp(PathBuf),
+}
+
+/// Sees to it that the database is an authority's, and this master key's; says which log it holds.
+pub async fn ensure(
+    db: &Database,
+    master_key: &MasterKey,
+    hashing: &Hashing,
+    first_password: &FirstPassword,
+    algorithm: Algorithm,
+    now: Timestamp,
+) -> Result<LogIdentity> {
+    if let Some(row) = storage::authority::find(&db.reader()).await? {
+        return check(&row, master_key);
+    }
+    let password = first_password.read_or_make_up()?;
+    let chosen = Password::chosen(&password, ADMIN, "bootstrap password")?;
+    let password_hash = hashing.hash(&chosen).await?;
+
+    let transaction = db.begin().await?;
+    let row = AuthorityRow {
+        log_identity: LogIdentity(random::bytes()?),
+        key_check: master_key.check_value(),
+        master_key_id: master_key.id().to_owned(),
+    };
+    storage::authority::insert(&transaction, &row, now).await?;
+    make_directory(&transaction, &password_hash, now).await?;
+    keyring::make(&transaction, master_key, algorithm, State::Active, now).await?;
+    keyring::make(&transaction, master_key, algorithm, State::Prepared, now).await?;
+    transaction.commit().await?;
+    tracing::info!(user.name = ADMIN, "bootstrap.done");
+    Ok(row.log_identity)
+}
+
+const ADMIN: &str = "admin";
+
+fn check(row: &AuthorityRow, master_key: &MasterKey) -> Result<LogIdentity> {
+    if row.key_check == master_key.check_value() {
+        return Ok(row.log_identity);
+    }
+    Err(Error::internal(format!(
+        "the master key {} is not the one that this database was sealed with ({})",
+        master_key.id(),
+        row.master_key_id
+    )))
+}
+
+async fn make_directory(transaction: &Transaction, password_hash: &str, now: Timestamp) -> Result<()> {
+    let space = SpaceId::new(now)?;
+    let user = UserId::new(now)?;
+    let slug = SpaceSlug::known(SpaceSlug::SYSTEM);
+    storage::spaces::insert(transaction, &storage::spaces::NewSpace::named(&space, &slug), now).await?;
+    let new_user = storage::users::NewUser {
+        id: &user,
+        username: &Username::known(ADMIN),
+        email: "",
+        display_name: "",
+        home_space: &space,
+        password_hash: Some(password_hash),
+    };
+    storage::users::insert(transaction, &new_user, now).await?;
+    let admin = RoleName::known(BuiltInRole::Admin.name());
+    storage::roles::assign(transaction, &space, &user, &admin, now).await?;
+    let done = audit::Done {
+        action: "authority.bootstrap",
+        space: Some(&space),
+        resource: user.as_str(),
+        details: &[],
+    };
+    audit::record(transaction, audit::Actor::ITSELF, done, now).await
+}
+
+impl FirstPassword {
+    fn read_or_make_up(&self) -> Result<Zeroizing<String>> {
+        match self {
+            Self::Given(path) => read(path),
+            // A start that was cut off may have left it.
+            Self::MadeUp(path) if path.exists() => read(path),
+            Self::MadeUp(path) => make_up(path),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<String>> {
+    let failed = |error| unusable(path, "cannot be read", error);
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::internal(format!(
+            "{} may be read by others: its mode must be 0400 or 0600",
+            path.display()
+        )));
+    }
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+fn make_up(path: &Path) -> Result<Zeroizing<String>> {
+    let password = random::base62(24)?;
+    write_secret(path, &password)?;
+    Ok(password)
+}
+
+/// Writes a secret into a new file that only its owner may read, and sees to it that it is there after a power cut.
+pub fn write_secret(path: &Path, secret: &str) -> Result<()> {
+    let failed = |error| unusable(path, "cannot be written", error);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(secret.as_bytes()).map_err(failed)?;
+    file.write_all(b"\n").map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    if let Some(folder) = path.parent() {
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn unusable(path: &Path, what: &'static str, error: std::io::Error) -> Error {
+    Error::internal(format!("{} {what}", path.display())).because(error)
+}

@@ -1,0 +1,279 @@
+//! Whether a presented token is good: classified by its form, authenticated, decided. No database where it is remembered.
+//!
+//! A JWT that was verified is remembered by its SHA-256; an API key's record by its id, with the place of the log that was
+//! applied before it was loaded: it counts only while nothing after that place touches its key, user, space or roles. What a
+//! token may be is remembered, never what it may do: kills, expiry and deadlines are looked at each time.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::digest;
+use quick_cache::sync::Cache;
+
+use super::{Authority, api_keys::record::KeyRecord};
+use crate::{
+    clock::{Timestamp, boottime},
+    domain::{
+        api_key::{self, ApiKeyToken},
+        ids::{ApiKeyId, SpaceId},
+        jwt::{self, AccessToken, Rejection},
+        permission::PermissionSet,
+        revocation::{About, Position, Subject, Targets},
+    },
+    error::{Error, Reason, Result},
+    log::Applied,
+    storage::{self, Transaction},
+};
+
+/// How many verified JWTs and how many API keys are remembered.
+const REMEMBERED: usize = 65_536;
+/// How long an API key's record is remembered at most.
+const RECORD_LIFE: Duration = Duration::from_mins(5);
+/// How often a record is loaded again that was touched while it was being loaded.
+const ATTEMPTS: usize = 8;
+
+/// What is remembered of presented tokens.
+#[derive(Debug)]
+pub struct Credentials {
+    verified: Cache<[u8; 32], Arc<VerifiedToken>>,
+    records: Cache<ApiKeyId, Arc<KeyRecord>>,
+}
+
+/// A JWT whose signature was checked.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    /// What it says.
+    pub token: AccessToken,
+    /// What of it can be dead as such.
+    pub targets: Targets,
+}
+
+/// A token that was found good, or was good but for what is said beside it.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A JWT.
+    AccessToken(Arc<VerifiedToken>),
+    /// An API key.
+    ApiKey(Arc<KeyRecord>),
+}
+
+/// Why a token is not good, as the contract numbers it.
+pub use crate::proto::InactiveReason as Inactive;
+
+/// A verdict: the credential and the place of the log it reflects, or why not.
+pub type Verdict = Result<(Credential, Position), Inactive>;
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self { verified: Cache::new(REMEMBERED), records: Cache::new(REMEMBERED) }
+    }
+}
+
+impl Authority {
+    /// Whether `token` is good at `now`, whomever it is meant for. UNAVAILABLE where that cannot be known.
+    pub async fn judge(&self, token: &str, now: Timestamp) -> Result<Verdict> {
+        if api_key::has_form(token) {
+            return self.judge_api_key(token, now).await;
+        }
+        let verified = match self.authenticate_jwt(token, now).await? {
+            Ok(verified) => verified,
+            Err(inactive) => return Ok(Err(inactive)),
+        };
+        let applied = self.log.applied()?;
+        if applied.revocations().kills(&verified.token, &verified.targets, now) {
+            return Ok(Err(Inactive::Revoked));
+        }
+        Ok(Ok((Credential::AccessToken(verified), applied.position())))
+    }
+
+    /// Whether `token` is a JWT that we signed and that has not expired, whatever was revoked.
+    pub async fn authenticate_jwt(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Result<Arc<VerifiedToken>, Inactive>> {
+        if token.len() > jwt::MAX_PRESENTED_BYTES {
+            return Ok(Err(Inactive::Malformed));
+        }
+        let digest = sha256(token.as_bytes());
+        if let Some(known) = self.credentials.verified.get(&digest) {
+            if !self.keyring.publishes(&known.token.signing_key_id) {
+                return Ok(Err(Inactive::Unknown));
+            }
+            return Ok(known.token.check_times(now).map(|()| known).map_err(inactive));
+        }
+        let token = match self.verify(token, now) {
+            Err(Rejection::UnknownKey(_)) if self.keyring.learn_new_keys(self).await? => {
+                self.verify(token, now)
+            }
+            verdict => verdict,
+        };
+        Ok(token.map_err(inactive).map(|token| {
+            let verified = Arc::new(VerifiedToken { targets: Targets::of(&token), token });
+            self.credentials.verified.insert(digest, Arc::clone(&verified));
+            verified
+        }))
+    }
+
+    fn verify(&self, token: &str, now: Timestamp) -> Result<AccessToken, Rejection> {
+        jwt::verify(token, &self.keyring.published().keys, &self.issuer, now)
+    }
+
+    async fn judge_api_key(&self, token: &str, now: Timestamp) -> Result<Verdict> {
+        let Some(presented) = ApiKeyToken::parse(token) else {
+            return Ok(Err(Inactive::Unknown));
+        };
+        let Some((record, position)) = self.key_record(&presented.id).await? else {
+            return Ok(Err(Inactive::Unknown));
+        };
+        let secret = match record.check(&presented, now) {
+            Ok(secret) => secret,
+            Err(inactive) => return Ok(Err(inactive)),
+        };
+        self.last_use.note(&record, secret, now);
+        Ok(Ok((Credential::ApiKey(record), position)))
+    }
+
+    /// The record of a key as it stands now, and the place of the log it reflects. None where there is no such key.
+    pub async fn key_record(&self, id: &ApiKeyId) -> Result<Option<(Arc<KeyRecord>, Position)>> {
+        for _ in 0..ATTEMPTS {
+            let load = self.load_record(id);
+            let record = match self.credentials.records.get_or_insert_async(id, load).await {
+                Ok(record) => record,
+                Err(LoadFailure::Missing) => return Ok(None),
+                Err(LoadFailure::Failed(error)) => return Err(error),
+            };
+            let applied = self.log.applied()?;
+            if is_fresh(&record, &applied) {
+                return Ok(Some((record, applied.position())));
+            }
+            drop(applied);
+            self.credentials.records.remove_if(id, |held| Arc::ptr_eq(held, &record));
+        }
+        Err(Error::new(Reason::Overloaded, "the key is changing too fast").retry_after(Duration::from_millis(100)))
+    }
+
+    async fn load_record(&self, id: &ApiKeyId) -> Result<Arc<KeyRecord>, LoadFailure> {
+        let position = self.log.applied().map_err(LoadFailure::Failed)?.position();
+        let loaded = boottime();
+        let stored = storage::api_keys::load(&self.db.reader(), id).await.map_err(LoadFailure::Failed)?;
+        let stored = stored.ok_or(LoadFailure::Missing)?;
+        Ok(Arc::new(KeyRecord::new(stored, position, loaded)))
+    }
+}
+
+/// Why there is no record.
+enum LoadFailure {
+    Missing,
+    Failed(Error),
+}
+
+fn is_fresh(record: &KeyRecord, applied: &Applied) -> bool {
+    boottime().saturating_sub(record.loaded) < RECORD_LIFE
+        && applied.changes().fresh_since(record.position, record.about())
+}
+
+fn inactive(rejection: Rejection) -> Inactive {
+    match rejection {
+        Rejection::Malformed => Inactive::Malformed,
+        Rejection::UnknownKey(_) | Rejection::BadSignature | Rejection::WrongIssuer => Inactive::Unknown,
+        Rejection::Expired => Inactive::Expired,
+        Rejection::NotYetValid => Inactive::NotYetValid,
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut sha = [0; 32];
+    sha.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    sha
+}
+
+impl Credential {
+    /// The space it acts in.
+    pub fn space_id(&self) -> &SpaceId {
+        match self {
+            Self::AccessToken(held) => &held.token.space_id,
+            Self::ApiKey(key) => &key.standing.space.id,
+        }
+    }
+
+    /// What it may do there.
+    pub fn scopes(&self) -> &PermissionSet {
+        match self {
+            Self::AccessToken(held) => &held.token.scopes,
+            Self::ApiKey(key) => &key.granted,
+        }
+    }
+
+    /// Whether it is still as good as it was found to be when the log had been applied up to `checked`.
+    pub fn stands(&self, applied: &Applied, checked: Position, now: Timestamp) -> bool {
+        match self {
+            Self::AccessToken(held) => {
+                let token = &held.token;
+                let about = About {
+                    user: &token.subject,
+                    space: &token.space_id,
+                    roles: &token.roles,
+                    api_key: token.api_key_id.as_ref(),
+                };
+                token.check_times(now).is_ok()
+                    && !applied.revocations().kills(token, &held.targets, now)
+                    && applied.changes().fresh_since(checked, about)
+            }
+            Self::ApiKey(key) => {
+                key.check_state(now).is_ok() && applied.changes().fresh_since(checked, key.about())
+            }
+        }
+    }
+
+    /// Whether it may be presented from `address`: an API key that is bound to networks, only from there.
+    pub fn allows_address(&self, address: &str) -> bool {
+        match self {
+            Self::AccessToken(_) => true,
+            Self::ApiKey(key) => key.allows_address(address),
+        }
+    }
+
+    /// Whether it is meant for `audience`: an API key that names none is meant for any.
+    pub fn is_meant_for(&self, audience: &str) -> bool {
+        let named = |audiences: &[String]| audiences.iter().any(|named| named == audience);
+        match self {
+            Self::AccessToken(held) => named(&held.token.audiences),
+            Self::ApiKey(key) => key.audiences.is_empty() || named(&key.audiences),
+        }
+    }
+
+    /// UNAUTHENTICATED where something after `position`, with or without a place in the log, ends this credential.
+    pub async fn judge_again(
+        &self,
+        authority: &Authority,
+        transaction: &Transaction,
+        position: Position,
+    ) -> Result<()> {
+        let since = storage::revocation_log::since(transaction, position).await?;
+        let dead = match self {
+            Self::AccessToken(held) => {
+                let now = authority.clock.now();
+                since.iter().any(|entry| entry.kills(&held.token, now))
+            }
+            // Whatever touches a key, it is looked at again as it stands in this transaction.
+            Self::ApiKey(key) => {
+                let touched = since.iter().any(|entry| key.is_touched_by(&entry.decision.subject));
+                touched && !key.is_still_good(transaction, authority.clock.now()).await?
+            }
+        };
+        if dead { Err(Error::credentials_invalid()) } else { Ok(()) }
+    }
+}
+
+impl KeyRecord {
+    fn is_touched_by(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Token(_) | Subject::Session(_) | Subject::SigningKey(_) => false,
+            Subject::User(id) => *id == self.standing.user.id,
+            Subject::ApiKey(id) => *id == self.id,
+            Subject::Role(name) => self.standing.roles.contains_key(name),
+            Subject::Space(id) => *id == self.standing.space.id,
+            Subject::Everything | Subject::Unknown => true,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Lost answers: for 10 minutes a retry with the same idempotency key gets the answer that was given.
+//!
+//! No answer is stored as it was: a key's secret is derived again from stored random bytes under the master key, a JWT is its
+//! claims signed again.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+
+use crate::{
+    clock::Timestamp,
+    error::{Error, Reason, Result},
+    storage::{self, Transaction},
+};
+
+/// How long a retry counts as one.
+pub const LIFE: Duration = Duration::from_mins(10);
+
+/// Which request: whose, which method, under which key, and what it asked.
+#[derive(Debug)]
+pub struct Request {
+    /// The caller's session or API key, or the presented token.
+    pub owner: String,
+    /// The method.
+    pub method: &'static str,
+    /// The caller's choice.
+    pub key: String,
+    /// SHA-256 of what was asked, but for `wait`.
+    pub digest: [u8; 32],
+}
+
+/// What a retry is answered from.
+#[derive(Debug)]
+pub struct Answer {
+    /// What was made, in the words of its method.
+    pub made: serde_json::Value,
+    /// What a secret is derived from.
+    pub seed: Option<[u8; 32]>,
+}
+
+impl Request {
+    /// A request that carries an idempotency key; none where it carries none. INVALID_ARGUMENT where the key is no UUID.
+    pub fn new(
+        owner: &str,
+        method: &'static str,
+        key: &str,
+        asked: &impl prost::Message,
+    ) -> Result<Option<Self>> {
+        if key.is_empty() {
+            return Ok(None);
+        }
+        let uuid = uuid::Uuid::try_parse(key)
+            .map_err(|_| Error::field("idempotency_key", "must be a UUID"))?;
+        let mut sha = [0; 32];
+        sha.copy_from_slice(digest::digest(&digest::SHA256, &asked.encode_to_vec()).as_ref());
+        Ok(Some(Self { owner: owner.to_owned(), method, key: uuid.to_string(), digest: sha }))
+    }
+
+    /// The answer that was given, where this is a retry. INVALID_ARGUMENT/IDEMPOTENCY_KEY_REUSED where something else was
+    /// asked under the same key.
+    pub async fn find(
+        &self,
+        db: &impl storage::ConnectionTrait,
+        now: Timestamp,
+    ) -> Result<Option<Answer>> {
+        let Some(row) = storage::idempotency_keys::find(db, self, now).await? else {
+            return Ok(None);
+        };
+        if row.request_digest != self.digest {
+            return Err(Error::new(
+                Reason::IdempotencyKeyReused,
+                "the idempotency key was used for a different request",
+            ));
+        }
+        Ok(Some(row.answer))
+    }
+
+    /// Remembers the answer, in the transaction that makes it. ABORTED where the same request is under way.
+    pub async fn remember(
+        &self,
+        transaction: &Transaction,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Result<()> {
+        storage::idempotency_keys::insert(transaction, self, answer, now, now + LIFE).await
+    }
+}

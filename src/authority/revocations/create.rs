@@ -1,0 +1,270 @@
+//! Revokes by reference: one token or session, or everything that a user, an API key, a role or a space stands behind.
+
+use tokio::time::Instant;
+
+use crate::{
+    authority::{
+        Authority, api_keys, audit,
+        caller::Caller,
+        idempotency::{Answer, Request},
+    },
+    clock::Timestamp,
+    domain::{
+        ids::{ApiKeyId, EventId, SpaceId, UserId},
+        permission,
+        revocation::{Decision, Entry, Position, Reason, Subject},
+    },
+    error::{Error, Result},
+    log::{Effect, Pending},
+    storage::{self, Transaction, revocation_log},
+};
+
+/// Of which spaces' JWTs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InSpace {
+    /// Slug or id; empty: the caller's.
+    Named(String),
+    /// Of every space.
+    Every,
+}
+
+/// What a caller wants revoked, as it named it.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The subject; its id may be a username or a slug.
+    pub subject: Subject,
+    /// Only JWTs of this space.
+    pub space: InSpace,
+    /// Spare sessions that began after this moment.
+    pub sessions_until: Option<Timestamp>,
+    /// Leave the API keys of a user or a space as they are.
+    pub keep_api_keys: bool,
+    /// Why.
+    pub reason: Reason,
+    /// For the audit log.
+    pub comment: String,
+}
+
+/// The entry, as far as it is known when the call returns, and how far it has reached.
+#[derive(Debug)]
+pub struct Created {
+    /// The new entry, or the one that had revoked the same before.
+    pub entry: Entry,
+    /// How far it has reached.
+    pub effect: Option<Effect>,
+}
+
+/// Revokes. NOT_FOUND for a subject that the caller may not see.
+pub async fn create(
+    authority: &Authority,
+    caller: &Caller,
+    wanted: Wanted,
+    request: Option<Request>,
+    until: Instant,
+) -> Result<Created> {
+    let target = resolve(authority, caller, &wanted).await?;
+    let now = authority.clock.now();
+    if let Some(request) = &request
+        && let Some(answer) = request.find(&authority.db.reader(), now).await?
+    {
+        return answer_again(authority, target, &answer, until).await;
+    }
+    if let Subject::ApiKey(id) = &target.subject {
+        let actor = audit::Actor::caller(caller);
+        let pending = api_keys::revoke::end(authority, id, target.reason, actor).await?;
+        return finish(target, pending, until).await;
+    }
+    let mut pending = authority.log.pending();
+    let transaction = authority.db.begin().await?;
+    if let Some(found) = already(&transaction, &target).await? {
+        pending.join(&found);
+        return finish(target, pending, until).await;
+    }
+    if !wanted.keep_api_keys {
+        end_api_keys(&transaction, &target, now).await?;
+    }
+    let event_id = pending.append(&transaction, &target, now).await?;
+    if let Some(request) = request {
+        let made = serde_json::json!({ "event_id": event_id });
+        request.remember(&transaction, &Answer { made, seed: None }, now).await?;
+    }
+    audit(&transaction, caller, &target, &wanted.comment, now).await?;
+    transaction.commit().await?;
+    finish(target, pending, until).await
+}
+
+/// What is revoked, by ids, once it is known that the caller may.
+async fn resolve(authority: &Authority, caller: &Caller, wanted: &Wanted) -> Result<Decision> {
+    caller.require(permission::REVOCATIONS_CREATE, caller.space_id())?;
+    let (subject, space_id) = match (&wanted.subject, &wanted.space) {
+        (Subject::User(named), InSpace::Every) => {
+            (Subject::User(any_user(authority, caller, named).await?), None)
+        }
+        (_, InSpace::Every) => {
+            return Err(Error::field("space", "may be * for a user alone"));
+        }
+        (Subject::ApiKey(id), InSpace::Named(space)) => {
+            let space_id = space_of_key(authority, caller, id, space).await?;
+            (wanted.subject.clone(), Some(space_id))
+        }
+        (Subject::Space(named), InSpace::Named(beside)) => {
+            if !beside.is_empty() {
+                return Err(Error::field("space", "a space brings its own"));
+            }
+            let space = caller.space(authority, named.as_str()).await?.id;
+            (Subject::Space(space.clone()), Some(space))
+        }
+        (subject, InSpace::Named(space)) => {
+            let space = caller.space(authority, space).await?.id;
+            (in_space(authority, caller, subject, &space).await?, Some(space))
+        }
+    };
+    Ok(Decision {
+        sessions_until: wanted.sessions_until,
+        ..Decision::revocation(subject, space_id, wanted.reason)
+    })
+}
+
+async fn in_space(
+    authority: &Authority,
+    caller: &Caller,
+    subject: &Subject,
+    space: &SpaceId,
+) -> Result<Subject> {
+    match subject {
+        Subject::User(named) => {
+            let user = caller.user_in(authority, named.as_str(), space).await?;
+            Ok(Subject::User(user.user.id))
+        }
+        Subject::Role(name) => {
+            if storage::roles::exists(&authority.db.reader(), space, name).await? {
+                return Ok(subject.clone());
+            }
+            Err(Error::not_found("role"))
+        }
+        // Taken as they are: what the authority never issued is nobody's loss.
+        Subject::Token(_) | Subject::Session(_) => Ok(subject.clone()),
+        Subject::ApiKey(_)
+        | Subject::Space(_)
+        | Subject::SigningKey(_)
+        | Subject::Everything
+        | Subject::Unknown => Err(Error::field("subject", "is not for this method")),
+    }
+}
+
+/// A user of any space, for who may revoke in every space.
+async fn any_user(authority: &Authority, caller: &Caller, named: &UserId) -> Result<UserId> {
+    if !caller.in_system() {
+        return Err(Error::permission_missing(permission::REVOCATIONS_CREATE, "system"));
+    }
+    let standing = storage::standing::standing(&authority.db.reader(), named.as_str(), None).await?;
+    standing.map(|standing| standing.user.id).ok_or_else(|| Error::not_found("user"))
+}
+
+async fn space_of_key(
+    authority: &Authority,
+    caller: &Caller,
+    id: &ApiKeyId,
+    beside: &str,
+) -> Result<SpaceId> {
+    if !beside.is_empty() {
+        return Err(Error::field("space", "an API key brings its own"));
+    }
+    storage::api_keys::describe(&authority.db.reader(), id)
+        .await?
+        .map(|key| key.space_id)
+        .filter(|space| caller.sees(space))
+        .ok_or_else(|| Error::not_found("api_key"))
+}
+
+/// A token or session that is revoked already: who revokes it again waits for the first time.
+async fn already(
+    transaction: &Transaction,
+    target: &Decision,
+) -> Result<Option<revocation_log::Found>> {
+    match &target.subject {
+        Subject::Token(_) | Subject::Session(_) => {
+            let space = target.space_id.as_ref();
+            revocation_log::find(transaction, &target.subject, space, Timestamp::default()).await
+        }
+        Subject::User(_)
+        | Subject::ApiKey(_)
+        | Subject::Role(_)
+        | Subject::Space(_)
+        | Subject::SigningKey(_)
+        | Subject::Everything
+        | Subject::Unknown => Ok(None),
+    }
+}
+
+/// Ends the API keys behind a user or a space, for good: of one user in one space row by row, else by raising a generation.
+async fn end_api_keys(transaction: &Transaction, target: &Decision, now: Timestamp) -> Result<()> {
+    match (&target.subject, &target.space_id) {
+        (Subject::User(user), Some(space)) => {
+            storage::api_keys::end_all(transaction, user, space, now).await
+        }
+        (Subject::User(user), None) => {
+            storage::users::raise_key_generation(transaction, user, now).await
+        }
+        (Subject::Space(space), _) => {
+            storage::spaces::raise_key_generation(transaction, space, now).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn audit(
+    transaction: &Transaction,
+    caller: &Caller,
+    target: &Decision,
+    comment: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let (kind, id) = described(&target.subject);
+    let done = audit::Done {
+        action: "revocation.create",
+        space: target.space_id.as_ref(),
+        resource: id,
+        details: &[("subject", kind), ("comment", comment)],
+    };
+    audit::record(transaction, audit::Actor::caller(caller), done, now).await
+}
+
+fn described(subject: &Subject) -> (&'static str, &str) {
+    match subject {
+        Subject::Token(id) => ("token", id.as_str()),
+        Subject::Session(id) => ("session", id.as_str()),
+        Subject::User(id) => ("user", id.as_str()),
+        Subject::ApiKey(id) => ("api_key", id.as_str()),
+        Subject::Role(name) => ("role", name.as_str()),
+        Subject::Space(id) => ("space", id.as_str()),
+        Subject::SigningKey(id) => ("signing_key", id.as_str()),
+        Subject::Everything => ("everything", ""),
+        Subject::Unknown => ("unknown", ""),
+    }
+}
+
+async fn answer_again(
+    authority: &Authority,
+    target: Decision,
+    answer: &Answer,
+    until: Instant,
+) -> Result<Created> {
+    let event_id = EventId::known(answer.made["event_id"].as_str().unwrap_or_default());
+    let mut pending = authority.log.pending();
+    if let Some(found) = revocation_log::find_event(&authority.db.reader(), &event_id).await? {
+        pending.join(&found);
+    }
+    finish(target, pending, until).await
+}
+
+async fn finish(target: Decision, pending: Pending, until: Instant) -> Result<Created> {
+    let (event_id, create_time) = pending.first().ok_or_else(|| Error::not_found("revocation"))?;
+    let effect = pending.effect(until).await;
+    let position = effect.as_ref().and_then(|effect| effect.position).unwrap_or(Position(0));
+    let forget_time = create_time + crate::log::FORGET_AFTER;
+    Ok(Created {
+        entry: Entry { event_id, position, decision: target, create_time, forget_time },
+        effect,
+    })
+}

@@ -1,0 +1,281 @@
+//! The log as a stream: from a place in the past to now, and on from there, in one code path.
+//!
+//! A stream is a position over what all streams share, and never a queue: it reads, sends, and waits for the reader. Every
+//! message carries the cursor up to which everything was sent; a heartbeat follows a read of the log that began after the
+//! last message, so that it proves that nothing is missing.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch as progress},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::Spaces;
+use crate::{
+    authority::{Authority, caller::Caller},
+    clock::Timestamp,
+    domain::revocation::{Entry, Position},
+    error::{Error, Reason, Result},
+    log::{
+        Progress,
+        cursor::{Coverage, EntryMark},
+    },
+    random,
+};
+
+/// Entries in one message.
+const BATCH: u32 = 500;
+/// How long a reader may take none.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a stream lives, give or take a tenth.
+const LIFE: Duration = Duration::from_mins(30);
+/// Over what time readers of an ending stream are spread.
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// From where on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest entry in force.
+    Floor,
+    /// What comes next.
+    Live,
+    /// After this cursor.
+    After(String),
+}
+
+/// One message of a stream.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// What it says.
+    pub kind: Kind,
+    /// Every entry up to here was sent.
+    pub position: Position,
+    /// The same place, to resume from.
+    pub cursor: String,
+}
+
+/// What a message says.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// The first: the ids of the spaces covered; empty: every one.
+    Started(Vec<String>),
+    /// Entries, in the order of the log.
+    Batch(Vec<Arc<Entry>>),
+    /// The head as it was at the beginning has been reached, after so many entries.
+    CaughtUp(usize),
+    /// Nothing is missing, as of this read.
+    Heartbeat(Timestamp),
+    /// The stream ends; resume after this delay.
+    Closing(Duration),
+}
+
+type Sender = mpsc::Sender<Result<Message>>;
+
+/// Opens a stream. The errors of a cursor come here, before the first message.
+pub async fn open(
+    authority: Arc<Authority>,
+    caller: Caller,
+    start: Start,
+    named: &[String],
+    heartbeat: Duration,
+    draining: CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<mpsc::Receiver<Result<Message>>> {
+    let spaces = Spaces::named(&authority, &caller, named).await?;
+    let head = authority.log.catch_up().await?;
+    let (position, mark) = place(&authority, &start, spaces.coverage(), head.position).await?;
+    // One place for a message on its way, one for the last word, which is kept free for it.
+    let (sender, receiver) = mpsc::channel(2);
+    let last_word = sender.clone().reserve_owned().await.map_err(|_| closed())?;
+    let stream = Stream {
+        checked: caller.position,
+        beginning: head.beginning,
+        progress: authority.log.progress(),
+        sender,
+        position,
+        mark,
+        target: head.position,
+        sent: 0,
+        caught_up: false,
+        authority,
+        caller,
+        spaces,
+    };
+    tasks.spawn(async move {
+        if let Err(end) = stream.run(heartbeat, draining).await {
+            last_word.send(end);
+        }
+    });
+    Ok(receiver)
+}
+
+fn closed() -> Error {
+    Error::internal("the stream is closed")
+}
+
+/// The place after which a stream begins.
+async fn place(
+    authority: &Authority,
+    start: &Start,
+    coverage: Coverage,
+    head: Position,
+) -> Result<(Position, EntryMark)> {
+    match start {
+        Start::Floor => Ok((authority.log.floor().await?, EntryMark::default())),
+        Start::Live => Ok((head, authority.log.applied()?.mark())),
+        Start::After(text) => {
+            let cursor = authority.log.open_cursor(text)?;
+            if cursor.coverage != coverage {
+                return Err(Error::new(Reason::CursorFilter, "the cursor was of a stream of other spaces"));
+            }
+            if cursor.position > head {
+                return Err(Error::new(Reason::CursorAhead, "the cursor is ahead of the log"));
+            }
+            check_mark(authority, cursor.position, cursor.mark).await?;
+            Ok((cursor.position, cursor.mark))
+        }
+    }
+}
+
+/// Whether the entry at a cursor's place is still the one that it was given out at.
+async fn check_mark(authority: &Authority, position: Position, mark: EntryMark) -> Result<()> {
+    let floor = authority.log.floor().await?;
+    if position < floor {
+        return Err(Error::new(Reason::CursorExpired, "the log no longer reaches back to the cursor"));
+    }
+    if position == floor {
+        return Ok(());
+    }
+    let before = Position(position.0 - 1);
+    let there = authority.log.after(before, 1).await?;
+    if there.first().is_some_and(|entry| EntryMark::of(&entry.event_id) == mark) {
+        return Ok(());
+    }
+    Err(Error::new(Reason::CursorForeign, "the cursor is of another log"))
+}
+
+struct Stream {
+    authority: Arc<Authority>,
+    caller: Caller,
+    spaces: Spaces,
+    sender: Sender,
+    progress: progress::Receiver<Progress>,
+    /// How often the log had been loaded from nothing.
+    beginning: u64,
+    position: Position,
+    mark: EntryMark,
+    /// The head as it was at the beginning.
+    target: Position,
+    caught_up: bool,
+    sent: usize,
+    /// Nothing up to here touches the caller's standing.
+    checked: Position,
+}
+
+/// How a stream ends: with a last message, or an error.
+type End = Result<Message>;
+
+impl Stream {
+    async fn run(mut self, heartbeat: Duration, draining: CancellationToken) -> Result<(), End> {
+        let life = LIFE.mul_f64(0.9 + 0.2 * fraction());
+        let end = Instant::now() + life.min(self.until_expiry());
+        let mut next_heartbeat = Instant::now() + heartbeat;
+        self.send(Kind::Started(self.spaces.ids())).await?;
+        loop {
+            self.send_entries().await?;
+            tokio::select! {
+                changed = self.progress.changed() => changed.map_err(|_| self.closing())?,
+                () = tokio::time::sleep_until(next_heartbeat) => {
+                    self.send_heartbeat().await?;
+                    next_heartbeat = Instant::now() + heartbeat;
+                }
+                () = tokio::time::sleep_until(end) => return Err(self.closing()),
+                () = draining.cancelled() => return Err(self.closing()),
+                () = self.sender.closed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends what is applied and not sent yet, and says once that the past is over.
+    async fn send_entries(&mut self) -> Result<(), End> {
+        loop {
+            self.check_standing()?;
+            let entries = self.authority.log.after(self.position, BATCH).await.map_err(Err)?;
+            let Some(last) = entries.last() else { break };
+            (self.position, self.mark) = (last.position, EntryMark::of(&last.event_id));
+            let now = self.authority.clock.now();
+            let shown: Vec<_> = entries
+                .into_iter()
+                .filter(|entry| self.spaces.show(entry) && entry.forget_time > now)
+                .collect();
+            self.sent += shown.len();
+            if !shown.is_empty() {
+                self.send(Kind::Batch(shown)).await?;
+            }
+        }
+        if !self.caught_up && self.position >= self.target {
+            self.caught_up = true;
+            self.send(Kind::CaughtUp(self.sent)).await?;
+        }
+        Ok(())
+    }
+
+    /// Proves that nothing is missing; says nothing where the log cannot be read.
+    async fn send_heartbeat(&mut self) -> Result<(), End> {
+        let Ok(read) = self.authority.log.catch_up().await else { return Ok(()) };
+        self.send_entries().await?;
+        if self.position >= read.position && self.caught_up {
+            self.send(Kind::Heartbeat(read.read_time)).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream where the caller's credential is over, or what it may watch may have changed.
+    fn check_standing(&mut self) -> Result<(), End> {
+        let now = self.authority.clock.now();
+        let applied = self.authority.log.applied().map_err(Err)?;
+        let stands = self.caller.credential.stands(&applied, self.checked, now);
+        let position = applied.position();
+        drop(applied);
+        if !stands || self.progress.borrow().beginning != self.beginning {
+            return Err(self.closing());
+        }
+        self.checked = position;
+        Ok(())
+    }
+
+    fn until_expiry(&self) -> Duration {
+        let now = self.authority.clock.now();
+        self.caller.expire_time().map_or(LIFE, |expiry| expiry.since(now))
+    }
+
+    async fn send(&mut self, kind: Kind) -> Result<(), End> {
+        let message = self.message(kind);
+        match tokio::time::timeout(PATIENCE, self.sender.send(Ok(message))).await {
+            Ok(Ok(())) => Ok(()),
+            // Nobody reads any more: there is nobody to tell.
+            Ok(Err(_)) => Err(self.closing()),
+            Err(_) => Err(Err(Error::new(
+                Reason::SubscriberTooSlow,
+                "the subscriber fell behind",
+            ))),
+        }
+    }
+
+    fn closing(&self) -> End {
+        Ok(self.message(Kind::Closing(SPREAD.mul_f64(fraction()))))
+    }
+
+    fn message(&self, kind: Kind) -> Message {
+        let coverage = self.spaces.coverage();
+        let cursor = self.authority.log.cursor(self.position, self.mark, coverage);
+        Message { kind, position: self.position, cursor }
+    }
+}
+
+/// Anything from 0 to 1; the middle where the machine gives no randomness.
+fn fraction() -> f64 {
+    random::bytes::<4>().map_or(0.5, |bytes| f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
+}

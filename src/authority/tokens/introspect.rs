@@ -1,0 +1,59 @@
+//! Says whether a token is active, to a caller that may judge it.
+
+use crate::{
+    authority::{Authority, caller::Caller, credentials::{Credential, Inactive}},
+    clock::Timestamp,
+    domain::permission::{self, PermissionSet},
+    error::Result,
+};
+
+/// What is asked about a token besides whether it is good.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// A token not meant for this audience is inactive; empty: the caller looks for itself.
+    pub audience: String,
+    /// A token lacking any of these is inactive.
+    pub required_scopes: PermissionSet,
+    /// From where the token was presented.
+    pub client_address: String,
+}
+
+/// The verdict on one token, for this caller.
+pub async fn introspect(
+    authority: &Authority,
+    caller: &Caller,
+    token: &str,
+    question: &Question,
+    now: Timestamp,
+) -> Result<Result<Credential, Inactive>> {
+    let verdict = authority.judge(token, now).await?;
+    let verdict = verdict.and_then(|(credential, _)| {
+        decide(caller, &credential, question)?;
+        Ok(credential)
+    });
+    if let Ok(Credential::ApiKey(key)) = &verdict {
+        authority.last_use.note_address(&key.id, &question.client_address);
+    }
+    Ok(verdict.map_err(|inactive| tell(caller, inactive)))
+}
+
+fn decide(caller: &Caller, credential: &Credential, question: &Question) -> Result<(), Inactive> {
+    if !caller.sees(credential.space_id()) {
+        return Err(Inactive::Unknown);
+    }
+    if !credential.allows_address(&question.client_address) {
+        return Err(Inactive::AddressNotAllowed);
+    }
+    if !question.audience.is_empty() && !credential.is_meant_for(&question.audience) {
+        return Err(Inactive::AudienceMismatch);
+    }
+    if !credential.scopes().contains_all(&question.required_scopes) {
+        return Err(Inactive::ScopeMissing);
+    }
+    Ok(())
+}
+
+/// Only who may know learns why.
+fn tell(caller: &Caller, inactive: Inactive) -> Inactive {
+    if caller.scopes().contains(permission::TOKENS_EXPLAIN) { inactive } else { Inactive::Unspecified }
+}

@@ -1,0 +1,86 @@
+//! Revokes a presented token: holding it is the right to revoke it (RFC 7009).
+
+use tokio::time::Instant;
+
+use crate::{
+    authority::{
+        Authority, Call, api_keys, audit,
+        credentials::{Inactive, VerifiedToken},
+    },
+    clock::Timestamp,
+    domain::{
+        api_key::{self, ApiKeyToken},
+        revocation::{Decision, Reason, Subject},
+    },
+    error::Result,
+    log::{Effect, Pending},
+    storage,
+};
+
+/// Ends the session of a JWT, or an API key. None where the token is not one of ours, or has expired.
+pub async fn revoke(
+    authority: &Authority,
+    token: &str,
+    call: &Call,
+    until: Instant,
+) -> Result<Option<Effect>> {
+    if api_key::has_form(token) {
+        return revoke_api_key(authority, token, call, until).await;
+    }
+    match authority.authenticate_jwt(token, authority.clock.now()).await? {
+        Ok(held) => Ok(end_session(authority, &held, call).await?.effect(until).await),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn end_session(authority: &Authority, held: &VerifiedToken, call: &Call) -> Result<Pending> {
+    let token = &held.token;
+    let now = authority.clock.now();
+    let subject = Subject::Session(token.session_id.clone());
+    let mut pending = authority.log.pending();
+    let transaction = authority.db.begin().await?;
+    let space = Some(&token.space_id);
+    let ever = Timestamp::default();
+    if let Some(found) = storage::revocation_log::find(&transaction, &subject, space, ever).await? {
+        pending.join(&found);
+        return Ok(pending);
+    }
+    let decision = Decision::revocation(subject, space.cloned(), Reason::Logout);
+    pending.append(&transaction, &decision, now).await?;
+    let actor = audit::Actor {
+        user: Some(&token.subject),
+        api_key: token.api_key_id.as_ref(),
+        call: Some(call),
+    };
+    let done = audit::Done {
+        action: "session.revoke",
+        space,
+        resource: token.session_id.as_str(),
+        details: &[("token_id", token.token_id.as_str())],
+    };
+    audit::record(&transaction, actor, done, now).await?;
+    transaction.commit().await?;
+    Ok(pending)
+}
+
+async fn revoke_api_key(
+    authority: &Authority,
+    token: &str,
+    call: &Call,
+    until: Instant,
+) -> Result<Option<Effect>> {
+    let Some(presented) = ApiKeyToken::parse(token) else { return Ok(None) };
+    let Some((key, _)) = authority.key_record(&presented.id).await? else { return Ok(None) };
+    match key.check(&presented, authority.clock.now()) {
+        // What is revoked already is waited for anew; what is only switched off can still be ended.
+        Ok(_) | Err(Inactive::Revoked | Inactive::Disabled) => {}
+        Err(_) => return Ok(None),
+    }
+    let actor = audit::Actor {
+        user: Some(&key.standing.user.id),
+        api_key: Some(&key.id),
+        call: Some(call),
+    };
+    let pending = api_keys::revoke::end(authority, &key.id, Reason::Logout, actor).await?;
+    Ok(pending.effect(until).await)
+}

@@ -1,0 +1,158 @@
+//! How far a revocation has reached, and waiting for it.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    RETENTION, Shared,
+    cursor::{Coverage, Cursor, EntryMark},
+};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        ids::EventId,
+        revocation::{Decision, Position},
+    },
+    error::Result,
+    storage::{Transaction, revocation_log},
+};
+
+/// From the decision on: the longest life of a JWT, and an hour more.
+pub const FORGET_AFTER: std::time::Duration = std::time::Duration::from_hours(25);
+
+const _: () = assert!(RETENTION.as_secs() > FORGET_AFTER.as_secs());
+
+/// Entries that a change appends, and whose places it will wait for.
+#[derive(Debug)]
+pub struct Pending {
+    shared: Arc<Shared>,
+    waits: Vec<(EventId, oneshot::Receiver<Position>)>,
+    first: Option<(EventId, Timestamp)>,
+    reached: Position,
+}
+
+/// How far a revocation has reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// Its place; none where time ran out before it had one.
+    pub position: Option<Position>,
+    /// The same place, to pass on as `min_cursor`; empty where there is none.
+    pub cursor: String,
+    /// When it became durable.
+    pub commit_time: Timestamp,
+    /// Whether nobody can answer "active" any more.
+    pub effective: bool,
+    /// Replicas that had applied it.
+    pub replicas_applied: i32,
+    /// Replicas that might answer from what they remember.
+    pub replicas_total: i32,
+}
+
+impl Pending {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, waits: Vec::new(), first: None, reached: Position(0) }
+    }
+
+    /// Appends in the caller's transaction, and says under which id.
+    pub async fn append(
+        &mut self,
+        transaction: &Transaction,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<EventId> {
+        let event_id = EventId::new(now)?;
+        self.append_as(transaction, &event_id, decision, now).await?;
+        Ok(event_id)
+    }
+
+    /// Appends under an id that was made before.
+    pub async fn append_as(
+        &mut self,
+        transaction: &Transaction,
+        event_id: &EventId,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.wait_for(event_id);
+        let forget_time = now + FORGET_AFTER;
+        revocation_log::append(transaction, event_id, decision, now, forget_time).await?;
+        self.first.get_or_insert_with(|| (event_id.clone(), now));
+        Ok(())
+    }
+
+    /// Waits for an entry that was appended earlier: whoever revokes what is already revoked.
+    pub fn join(&mut self, found: &revocation_log::Found) {
+        match found.position {
+            Some(position) => self.reached = self.reached.max(position),
+            None => self.wait_for(&found.event_id),
+        }
+        self.first.get_or_insert_with(|| (found.event_id.clone(), found.create_time));
+    }
+
+    /// The first entry that was appended or joined, and when it was decided.
+    pub fn first(&self) -> Option<(EventId, Timestamp)> {
+        self.first.clone()
+    }
+
+    fn wait_for(&mut self, event_id: &EventId) {
+        let (teller, told) = oneshot::channel();
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.insert(event_id.clone(), teller);
+        drop(waiting);
+        self.waits.push((event_id.clone(), told));
+    }
+
+    /// After the commit: waits until every entry has its place and is applied, but not beyond `until`.
+    ///
+    /// None where nothing was appended.
+    pub async fn effect(mut self, until: Instant) -> Option<Effect> {
+        let (_, commit_time) = self.first()?;
+        self.shared.wake();
+        let mut position = Some(self.reached);
+        for (_, told) in &mut self.waits {
+            match tokio::time::timeout_at(until, told).await {
+                Ok(Ok(place)) => position = position.map(|reached| reached.max(place)),
+                Ok(Err(_)) | Err(_) => position = None,
+            }
+        }
+        let position = match position {
+            Some(position) if self.applied(position, until).await => Some(position),
+            _ => None,
+        };
+        Some(self.describe(position, commit_time))
+    }
+
+    async fn applied(&self, position: Position, until: Instant) -> bool {
+        let mut progress = self.shared.progress.subscribe();
+        let reached = progress.wait_for(|progress| progress.position >= position);
+        matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)))
+    }
+
+    fn describe(&self, position: Option<Position>, commit_time: Timestamp) -> Effect {
+        // This server is the only one over its database: it has applied what has a place here.
+        let effective = position.is_some() && self.shared.tenancy.check().is_ok();
+        let cursor = position.map(|position| {
+            let mark = EntryMark::default();
+            let log = self.shared.identity;
+            self.shared.seal.seal(&Cursor { log, position, mark, coverage: Coverage::PLACE })
+        });
+        Effect {
+            position,
+            cursor: cursor.unwrap_or_default(),
+            commit_time,
+            effective,
+            replicas_applied: i32::from(position.is_some()),
+            replicas_total: 1,
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (event_id, _) in &self.waits {
+            waiting.remove(event_id);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The revocation log at work: what was decided gets its place, is applied in memory, and is told to whoever waits or watches.
+//!
+//! A writer appends in its own transaction ([`Pending`]) and commits. On PostgreSQL the [`sequencer`] then gives the entry its
+//! place; on SQLite the append did. The [`tail`] reads what is new, in order and without a gap, applies it ([`applied`]), and
+//! only then does the writer learn the [`Effect`] and reply. Streams read what was applied, or the table where they are
+//! further behind. [`retention`] forgets the oldest. [`cursor`] makes places opaque. [`tenancy`] sees to it that a PostgreSQL
+//! database has one server at a time.
+//!
+//! Invariants: positions are dense from the floor to the head; nothing is applied before it is durable; a reply that calls a
+//! revocation effective comes after it was applied.
+
+mod applied;
+pub mod cursor;
+mod effect;
+mod retention;
+mod sequencer;
+mod tail;
+mod tenancy;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use applied::Applied;
+pub use effect::{Effect, FORGET_AFTER, Pending};
+
+use self::{
+    cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
+    tenancy::Tenancy,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    domain::{
+        ids::EventId,
+        revocation::{Entry, Position},
+    },
+    error::{Error, Reason, Result},
+    storage::{Database, Engine, revocation_log},
+};
+
+/// How long an entry is remembered: longer than anything it kills can live, so that verifiers which were away for long find
+/// it still.
+const RETENTION: Duration = Duration::from_hours(48);
+
+/// A handle on the log. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RevocationLog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    db: Database,
+    clock: Clock,
+    identity: LogIdentity,
+    seal: CursorSeal,
+    applied: RwLock<Applied>,
+    progress: watch::Sender<Progress>,
+    /// Reads that somebody asked for; the tail says up to which it has answered.
+    asked: AtomicU64,
+    wake_tail: Notify,
+    wake_sequencer: Notify,
+    waiting: Mutex<HashMap<EventId, oneshot::Sender<Position>>>,
+    tenancy: Tenancy,
+}
+
+/// How far the tail is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// The last place applied.
+    pub position: Position,
+    /// When the log was last read, and found to end there.
+    pub read_time: Timestamp,
+    /// The last read that was asked for and is done.
+    answered: u64,
+    /// Counts how often the log was loaded from nothing.
+    pub beginning: u64,
+}
+
+impl RevocationLog {
+    /// Loads the log and follows it until `stop`. Fails where the database has another server, or cannot be read.
+    pub async fn open(
+        db: Database,
+        clock: Clock,
+        identity: LogIdentity,
+        seal: CursorSeal,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        let tenancy = Tenancy::take(&db).await?;
+        let shared = Arc::new(Shared {
+            db,
+            clock,
+            identity,
+            seal,
+            applied: RwLock::new(Applied::default()),
+            progress: watch::Sender::new(Progress::default()),
+            asked: AtomicU64::new(0),
+            wake_tail: Notify::new(),
+            wake_sequencer: Notify::new(),
+            waiting: Mutex::default(),
+            tenancy,
+        });
+        if shared.db.engine() == Engine::Postgres {
+            let sequencer = sequencer::Sequencer::new(Arc::clone(&shared)).await?;
+            tasks.spawn(sequencer.run(stop.clone()));
+            tasks.spawn(tenancy::keep(Arc::clone(&shared), stop.clone()));
+        }
+        tail::load(&shared).await?;
+        tasks.spawn(tail::follow(Arc::clone(&shared), stop.clone()));
+        tasks.spawn(retention::run(Arc::clone(&shared), stop));
+        Ok(Self(shared))
+    }
+
+    /// Everything that the log says, as of the last entry applied. Held for a few look-ups, never across an await.
+    ///
+    /// UNAVAILABLE where this server may not answer from what it remembers.
+    pub fn applied(&self) -> Result<RwLockReadGuard<'_, Applied>> {
+        self.0.tenancy.check()?;
+        Ok(self.0.applied.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether this server may answer from what it remembers.
+    pub fn is_current(&self) -> bool {
+        self.0.tenancy.check().is_ok()
+    }
+
+    /// Changes whenever something was applied, or the log was read again and nothing was new.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.0.progress.subscribe()
+    }
+
+    /// Waits for a read of the log that began after this call, and says how far it came. UNAVAILABLE where there is none
+    /// within 2 seconds.
+    pub async fn catch_up(&self) -> Result<Progress> {
+        let ticket = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.wake_tail.notify_one();
+        let mut progress = self.0.progress.subscribe();
+        let read = progress.wait_for(|progress| progress.answered >= ticket);
+        match tokio::time::timeout(Duration::from_secs(2), read).await {
+            Ok(Ok(progress)) => Ok(*progress),
+            Ok(Err(_)) | Err(_) => Err(Error::new(
+                Reason::DatabaseUnavailable,
+                "the revocation log cannot be read",
+            )
+            .retry_after(Duration::from_secs(1))),
+        }
+    }
+
+    /// Waits until everything up to a client's `min_cursor` is applied. UNAVAILABLE/CURSOR_NOT_REACHED where that is not by
+    /// `until`; FAILED_PRECONDITION/CURSOR_FOREIGN for a cursor of another log.
+    pub async fn reach(&self, min_cursor: &str, until: Instant) -> Result<()> {
+        let cursor = self.open_cursor(min_cursor)?;
+        let mut progress = self.0.progress.subscribe();
+        if progress.borrow().position >= cursor.position {
+            return Ok(());
+        }
+        self.0.wake_tail.notify_one();
+        let reached = progress.wait_for(|progress| progress.position >= cursor.position);
+        match tokio::time::timeout_at(until, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Error::new(
+                Reason::CursorNotReached,
+                "this replica has not reached the cursor yet",
+            )
+            .retry_after(Duration::from_millis(100))),
+        }
+    }
+
+    /// What a client's cursor stands for. INVALID_ARGUMENT/CURSOR_INVALID where it is none;
+    /// FAILED_PRECONDITION/CURSOR_FOREIGN where it is of another log.
+    pub fn open_cursor(&self, text: &str) -> Result<Cursor> {
+        let cursor = self.0.seal.open(text)?;
+        if cursor.log == self.0.identity {
+            return Ok(cursor);
+        }
+        Err(Error::new(Reason::CursorForeign, "the cursor is of another log"))
+    }
+
+    /// The cursor of a place in the log.
+    pub fn cursor(&self, position: Position, mark: EntryMark, coverage: Coverage) -> String {
+        self.0.seal.seal(&Cursor { log: self.0.identity, position, mark, coverage })
+    }
+
+    /// Up to `limit` entries after `position`, in order: from memory, or from the table where memory does not reach back so
+    /// far. OUT_OF_RANGE/CURSOR_EXPIRED where the table does not either.
+    pub async fn after(&self, position: Position, limit: u32) -> Result<Vec<Arc<Entry>>> {
+        let (head, recent) = {
+            let applied = self.applied()?;
+            (applied.position(), applied.recent_after(position, limit))
+        };
+        if let Some(entries) = recent {
+            return Ok(entries);
+        }
+        let entries = revocation_log::read(&self.0.db.reader(), position.next(), limit).await?;
+        let dense = entries.iter().zip(position.0 + 1..).all(|(entry, place)| entry.position.0 == place);
+        if !dense || entries.is_empty() {
+            return Err(Error::new(
+                Reason::CursorExpired,
+                "the log no longer reaches back to the cursor",
+            ));
+        }
+        // What is in the table but not applied yet is for the next call.
+        Ok(entries.into_iter().filter(|entry| entry.position <= head).map(Arc::new).collect())
+    }
+
+    /// The place before the oldest entry that is still remembered.
+    pub async fn floor(&self) -> Result<Position> {
+        let floor = revocation_log::floor(&self.0.db.reader()).await?;
+        Ok(floor)
+    }
+
+    /// The place of the newest entry, read from the database: what a new token carries as `rev`, read before anything about
+    /// its user.
+    pub async fn head(&self) -> Result<Position> {
+        self.0.tenancy.check()?;
+        revocation_log::head(&self.0.db.reader()).await
+    }
+
+    /// The first of entries that one change will append.
+    pub fn pending(&self) -> Pending {
+        Pending::new(Arc::clone(&self.0))
+    }
+}
+
+impl Shared {
+    /// After a commit: gives the entry its place, or reads it.
+    fn wake(&self) {
+        match self.db.engine() {
+            Engine::Sqlite => self.wake_tail.notify_one(),
+            Engine::Postgres => self.wake_sequencer.notify_one(),
+        }
+    }
+
+    fn tell_waiting(&self, entries: &[Arc<Entry>]) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries {
+            if let Some(writer) = waiting.remove(&entry.event_id) {
+                // A writer whose call has ended waits no more.
+                let _ = writer.send(entry.position);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Reads what is new in the log, in order and without a gap, and applies it.
+
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Applied, Progress, Shared, cursor::Coverage};
+use crate::{
+    domain::revocation::{Entry, Position},
+    error::{Error, Result},
+    storage::{Engine, revocation_log},
+};
+
+/// Entries in one read.
+const BATCH: u32 = 4096;
+
+/// Loads the whole log from nothing: at the start, and when what was applied is not what the log says.
+pub(super) async fn load(shared: &Shared) -> Result<()> {
+    let asked = shared.asked.load(Ordering::SeqCst);
+    let read_time = shared.clock.now();
+    let mut fresh = Applied::after(revocation_log::floor(&shared.db.reader()).await?);
+    loop {
+        let entries = revocation_log::read(&shared.db.reader(), fresh.position().next(), BATCH).await?;
+        let last = entries.len() < BATCH as usize;
+        apply(shared, &mut fresh, entries)?;
+        if last {
+            break;
+        }
+    }
+    let position = fresh.position();
+    seal_cursor(shared, &mut fresh);
+    let newest = fresh.newest();
+    *shared.applied.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+    shared.progress.send_modify(|progress| {
+        *progress = Progress {
+            position,
+            read_time,
+            answered: asked,
+            beginning: progress.beginning + 1,
+        };
+    });
+    shared.tell_waiting(&newest);
+    Ok(())
+}
+
+/// Follows the log until `stop`.
+pub(super) async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
+    let pause = match shared.db.engine() {
+        // Nobody else writes: what is new wakes this task.
+        Engine::Sqlite => Duration::from_secs(1),
+        Engine::Postgres => Duration::from_millis(20),
+    };
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = shared.wake_tail.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return,
+        }
+        match read_on(&shared).await {
+            Ok(()) if failing => {
+                failing = false;
+                tracing::info!("revocation_log.read_again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(error = ?error, "revocation_log.read_failed");
+                }
+                failing = true;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+/// Reads to the end of the log.
+async fn read_on(shared: &Shared) -> Result<()> {
+    if shared.tenancy.must_reload() {
+        load(shared).await?;
+        shared.tenancy.reloaded();
+        return Ok(());
+    }
+    loop {
+        let asked = shared.asked.load(Ordering::SeqCst);
+        let read_time = shared.clock.now();
+        let known = {
+            let applied = shared.applied.read().unwrap_or_else(PoisonError::into_inner);
+            (applied.position(), applied.mark())
+        };
+        // The entry at our own place is read as well: a failover can lose the end of a log.
+        let first = Position(known.0.0.max(1));
+        let mut entries = revocation_log::read(&shared.db.reader(), first, BATCH).await?;
+        let last = entries.len() < BATCH as usize;
+        if known.0 > Position(0) {
+            let same = entries.first().is_some_and(|entry| {
+                entry.position == known.0 && super::EntryMark::of(&entry.event_id) == known.1
+            });
+            if !same {
+                tracing::error!(revocation_log.position = known.0.0, "revocation_log.diverged");
+                return load(shared).await;
+            }
+            entries.remove(0);
+        }
+        take_in(shared, entries)?;
+        if last {
+            shared.progress.send_modify(|progress| {
+                progress.read_time = read_time;
+                progress.answered = asked;
+            });
+            return Ok(());
+        }
+    }
+}
+
+/// Applies, then tells those who wait.
+fn take_in(shared: &Shared, entries: Vec<Entry>) -> Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let (position, taken) = {
+        let mut applied = shared.applied.write().unwrap_or_else(PoisonError::into_inner);
+        let taken = apply(shared, &mut applied, entries)?;
+        seal_cursor(shared, &mut applied);
+        (applied.position(), taken)
+    };
+    shared.progress.send_modify(|progress| progress.position = position);
+    shared.tell_waiting(&taken);
+    Ok(())
+}
+
+fn apply(shared: &Shared, applied: &mut Applied, entries: Vec<Entry>) -> Result<Vec<Arc<Entry>>> {
+    let now = shared.clock.now();
+    let mut taken = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if !applied.is_next(&entry) {
+            return Err(Error::internal("the revocation log has a gap"));
+        }
+        let entry = Arc::new(entry);
+        applied.apply(Arc::clone(&entry), now);
+        taken.push(entry);
+    }
+    Ok(taken)
+}
+
+fn seal_cursor(shared: &Shared, applied: &mut Applied) {
+    let cursor = super::Cursor {
+        log: shared.identity,
+        position: applied.position(),
+        mark: applied.mark(),
+        coverage: Coverage::PLACE,
+    };
+    applied.set_cursor(shared.seal.seal(&cursor));
+}

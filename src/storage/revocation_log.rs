@@ -1,0 +1,260 @@
+//! The revocation log as it is remembered: what writers append, what the sequencer moves, what readers follow.
+//!
+//! On PostgreSQL a writer inserts into `revocation_inbox` in its own transaction, and [`sequence`] gives the rows their
+//! places afterwards, so that no writer waits for another and no position is ever seen before a smaller one. On SQLite the
+//! one writer appends to `revocation_log` itself.
+
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
+
+use super::{Engine, engine_of};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        ids::{ApiKeyId, EventId, RoleName, SessionId, SigningKeyId, SpaceId, TokenId, UserId},
+        revocation::{Decision, Entry, Kind, Position, Reason, Subject},
+    },
+    error::Result,
+};
+
+const COLUMNS: &str = "event_id, kind, subject_kind, subject_id, space_id, sessions_until, effective_time, create_time, \
+                       forget_time, reason";
+
+/// Appends a decision in the caller's transaction.
+pub async fn append(
+    db: &impl ConnectionTrait,
+    event_id: &EventId,
+    decision: &Decision,
+    create_time: Timestamp,
+    forget_time: Timestamp,
+) -> Result<()> {
+    let table = match engine_of(db) {
+        Engine::Sqlite => "revocation_log",
+        Engine::Postgres => "revocation_inbox",
+    };
+    let (subject_kind, subject_id) = subject_columns(&decision.subject);
+    let sql = format!("INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+    let values: [Value; 10] = [
+        event_id.as_str().into(),
+        kind_column(decision.kind).into(),
+        subject_kind.into(),
+        subject_id.into(),
+        decision.space_id.as_ref().map_or("", SpaceId::as_str).into(),
+        decision.sessions_until.map(Timestamp::micros).into(),
+        decision.effective_time.map(Timestamp::micros).into(),
+        create_time.micros().into(),
+        forget_time.micros().into(),
+        i16::try_from(decision.reason as i32).unwrap_or_default().into(),
+    ];
+    db.execute_raw(statement(db, sql, values)).await?;
+    Ok(())
+}
+
+/// Moves up to `limit` committed rows from the inbox to the log, at the places after its head, and says how many.
+///
+/// `low` bounds the scan past rows that are long gone; every row with a smaller `xid` must have been moved before.
+/// Two that do this at once cannot both succeed: the primary key is on the position.
+pub async fn sequence(db: &impl ConnectionTrait, low: i64, limit: u32) -> Result<u64> {
+    let sql = format!(
+        "WITH next AS (SELECT xid, inbox_id FROM revocation_inbox WHERE xid >= $1 ORDER BY xid, inbox_id LIMIT $2),
+         taken AS (DELETE FROM revocation_inbox i USING next WHERE i.xid = next.xid AND i.inbox_id = next.inbox_id
+                   RETURNING i.*)
+         INSERT INTO revocation_log (position, {COLUMNS})
+         SELECT (SELECT coalesce(max(position), 0) FROM revocation_log) + row_number() OVER (ORDER BY xid, inbox_id),
+                {COLUMNS} FROM taken"
+    );
+    let values: [Value; 2] = [low.into(), i64::from(limit).into()];
+    let moved = db.execute_raw(statement(db, sql, values)).await?;
+    Ok(moved.rows_affected())
+}
+
+/// The smallest transaction id that may still be running: rows of smaller ones are all visible, or gone.
+pub async fn oldest_running_transaction(db: &impl ConnectionTrait) -> Result<i64> {
+    let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xid";
+    let row = db.query_one_raw(statement(db, sql, [])).await?;
+    Ok(row.map(|row| row.try_get("", "xid")).transpose()?.unwrap_or_default())
+}
+
+/// The place of the newest entry; 0 where there is none.
+pub async fn head(db: &impl ConnectionTrait) -> Result<Position> {
+    position(db, "SELECT coalesce(max(position), 0) AS position FROM revocation_log").await
+}
+
+/// The place before the oldest entry that is still remembered.
+pub async fn floor(db: &impl ConnectionTrait) -> Result<Position> {
+    position(db, "SELECT coalesce(min(position), 1) - 1 AS position FROM revocation_log").await
+}
+
+async fn position(db: &impl ConnectionTrait, sql: &str) -> Result<Position> {
+    let row = db.query_one_raw(statement(db, sql, [])).await?;
+    let position: Option<i64> = row.map(|row| row.try_get("", "position")).transpose()?;
+    Ok(Position(u64::try_from(position.unwrap_or_default()).unwrap_or_default()))
+}
+
+/// Up to `limit` entries from `first` on, in order.
+pub async fn read(db: &impl ConnectionTrait, first: Position, limit: u32) -> Result<Vec<Entry>> {
+    let sql = format!(
+        "SELECT position, {COLUMNS} FROM revocation_log WHERE position >= $1 ORDER BY position LIMIT $2"
+    );
+    let first = i64::try_from(first.0).unwrap_or(i64::MAX);
+    let values: [Value; 2] = [first.into(), i64::from(limit).into()];
+    let rows = Row::find_by_statement(statement(db, sql, values)).all(db).await?;
+    Ok(rows.into_iter().map(Entry::from).collect())
+}
+
+/// What was revoked already, where it still waits for its place or stands in the log.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The entry's id.
+    pub event_id: EventId,
+    /// Its place; none while it waits for one.
+    pub position: Option<Position>,
+    /// When it was decided.
+    pub create_time: Timestamp,
+}
+
+/// The first entry that revokes `subject` in `space`, at once and sparing none, decided at `since` or later.
+pub async fn find(
+    db: &impl ConnectionTrait,
+    subject: &Subject,
+    space: Option<&SpaceId>,
+    since: Timestamp,
+) -> Result<Option<Found>> {
+    let (subject_kind, subject_id) = subject_columns(subject);
+    let condition = "subject_kind = $1 AND subject_id = $2 AND space_id = $3 AND kind = 1 \
+                     AND sessions_until IS NULL AND effective_time IS NULL AND create_time >= $4";
+    let space = space.map_or("", SpaceId::as_str);
+    let values = vec![subject_kind.into(), subject_id.into(), space.into(), since.micros().into()];
+    find_where(db, condition, values).await
+}
+
+/// The entry with this id, with or without a place.
+pub async fn find_event(db: &impl ConnectionTrait, event_id: &EventId) -> Result<Option<Found>> {
+    find_where(db, "event_id = $1", vec![event_id.as_str().into()]).await
+}
+
+async fn find_where(
+    db: &impl ConnectionTrait,
+    condition: &str,
+    values: Vec<Value>,
+) -> Result<Option<Found>> {
+    let mut sql = format!("SELECT event_id, position, create_time FROM revocation_log WHERE {condition}");
+    if engine_of(db) == Engine::Postgres {
+        // One statement, one snapshot: what is being moved is seen in one place or the other.
+        sql = format!(
+            "SELECT event_id, NULL::bigint AS position, create_time FROM revocation_inbox WHERE {condition}
+             UNION ALL {sql}"
+        );
+    }
+    sql.push_str(" ORDER BY create_time LIMIT 1");
+    let Some(row) = db.query_one_raw(statement(db, sql, values)).await? else { return Ok(None) };
+    Ok(Some(Found {
+        event_id: EventId::known(row.try_get::<String>("", "event_id")?),
+        position: row.try_get::<Option<i64>>("", "position")?.map(place),
+        create_time: Timestamp::from_micros(row.try_get("", "create_time")?),
+    }))
+}
+
+/// Entries above `position`, and on PostgreSQL those that have no place yet, which are given `u64::MAX`: what a transaction
+/// must judge its caller by once it holds the caller's rows.
+pub async fn since(db: &impl ConnectionTrait, position: Position) -> Result<Vec<Entry>> {
+    let first = i64::try_from(position.next().0).unwrap_or(i64::MAX);
+    let mut sql = format!("SELECT position, {COLUMNS} FROM revocation_log WHERE position >= $1");
+    if engine_of(db) == Engine::Postgres {
+        sql = format!("SELECT {} AS position, {COLUMNS} FROM revocation_inbox UNION ALL {sql}", i64::MAX);
+    }
+    let rows = Row::find_by_statement(statement(db, sql, [first.into()])).all(db).await?;
+    Ok(rows.into_iter().map(Entry::from).collect())
+}
+
+/// Forgets up to `limit` of the oldest entries, all of them decided before `until`; never the newest one.
+pub async fn forget(db: &impl ConnectionTrait, until: Timestamp, limit: u32) -> Result<u64> {
+    let sql = "DELETE FROM revocation_log WHERE position IN (
+                   SELECT position FROM revocation_log
+                   WHERE position < (SELECT coalesce(min(position), (SELECT max(position) FROM revocation_log))
+                                     FROM revocation_log WHERE create_time >= $1)
+                   ORDER BY position LIMIT $2)";
+    let values: [Value; 2] = [until.micros().into(), i64::from(limit).into()];
+    Ok(db.execute_raw(statement(db, sql, values)).await?.rows_affected())
+}
+
+fn statement(
+    db: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Statement {
+    Statement::from_sql_and_values(db.get_database_backend(), sql, values)
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Row {
+    position: i64,
+    event_id: String,
+    kind: i16,
+    subject_kind: String,
+    subject_id: String,
+    space_id: String,
+    sessions_until: Option<i64>,
+    effective_time: Option<i64>,
+    create_time: i64,
+    forget_time: i64,
+    reason: i16,
+}
+
+impl From<Row> for Entry {
+    fn from(row: Row) -> Self {
+        Self {
+            event_id: EventId::known(row.event_id),
+            position: place(row.position),
+            decision: Decision {
+                kind: if row.kind == kind_column(Kind::Change) { Kind::Change } else { Kind::Revocation },
+                subject: subject(&row.subject_kind, row.subject_id),
+                space_id: (!row.space_id.is_empty()).then(|| SpaceId::known(row.space_id)),
+                sessions_until: row.sessions_until.map(Timestamp::from_micros),
+                effective_time: row.effective_time.map(Timestamp::from_micros),
+                reason: Reason::try_from(i32::from(row.reason)).unwrap_or_default(),
+            },
+            create_time: Timestamp::from_micros(row.create_time),
+            forget_time: Timestamp::from_micros(row.forget_time),
+        }
+    }
+}
+
+fn place(position: i64) -> Position {
+    Position(u64::try_from(position).unwrap_or_default())
+}
+
+/// As the contract numbers them.
+fn kind_column(kind: Kind) -> i16 {
+    match kind {
+        Kind::Revocation => 1,
+        Kind::Change => 2,
+    }
+}
+
+fn subject_columns(subject: &Subject) -> (&'static str, &str) {
+    match subject {
+        Subject::Token(id) => ("token", id.as_str()),
+        Subject::Session(id) => ("session", id.as_str()),
+        Subject::User(id) => ("user", id.as_str()),
+        Subject::ApiKey(id) => ("api_key", id.as_str()),
+        Subject::Role(name) => ("role", name.as_str()),
+        Subject::Space(id) => ("space", id.as_str()),
+        Subject::SigningKey(id) => ("signing_key", id.as_str()),
+        Subject::Everything => ("everything", ""),
+        Subject::Unknown => ("unknown", ""),
+    }
+}
+
+fn subject(kind: &str, id: String) -> Subject {
+    match kind {
+        "token" => Subject::Token(TokenId::known(id)),
+        "session" => Subject::Session(SessionId::known(id)),
+        "user" => Subject::User(UserId::known(id)),
+        "api_key" => Subject::ApiKey(ApiKeyId::known(id)),
+        "role" => Subject::Role(RoleName::known(id)),
+        "space" => Subject::Space(SpaceId::known(id)),
+        "signing_key" => Subject::SigningKey(SigningKeyId::known(id)),
+        "everything" => Subject::Everything,
+        _ => Subject::Unknown,
+    }
+}
