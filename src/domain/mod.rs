@@ -4,4 +4,5 @@
 //! kinds of token), [`password`] (which ones are taken), [`revocation`] (what ends a token).
 
 pub mod ids;
+pub mod jwt;
 pub mod permission;
