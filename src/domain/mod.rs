@@ -3,7 +3,9 @@
 //! In reading order: [`ids`] (what things are called), [`permission`] (what tokens allow), [`jwt`] and [`api_key`] (the two
 //! kinds of token), [`password`] (which ones are taken), [`revocation`] (what ends a token).
 
+pub mod api_key;
 pub mod ids;
+pub mod jwt;
 pub mod permission;
 pub mod revocation;
 pub mod standing;
