@@ -34,7 +34,11 @@ pub struct Actor<'a> {
 
 impl<'a> Actor<'a> {
     /// The authority itself.
-    pub const ITSELF: Self = Self { user: None, api_key: None, call: None };
+    pub const ITSELF: Self = Self {
+        user: None,
+        api_key: None,
+        call: None,
+    };
 
     /// Whoever called.
     pub fn caller(caller: &'a Caller) -> Self {

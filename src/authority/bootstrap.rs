@@ -43,17 +43,21 @@ pub async fn ensure(
     algorithm: Algorithm,
     now: Timestamp,
 ) -> Result<LogIdentity> {
-    if let Some(row) = storage::authority::find(&db.reader()).await? {
+    if let Some(row) = storage::authority::find(db.reader()).await? {
         return check(&row, master_key);
     }
     let password = first_password.read_or_make_up()?;
-    let chosen = Password::chosen(&password, ADMIN, "bootstrap password")?;
+    let chosen = Password::chosen(
+        password.to_string(),
+        &Username::known(ADMIN),
+        "bootstrap password",
+    )?;
     let password_hash = hashing.hash(&chosen).await?;
 
     let transaction = db.begin().await?;
     let row = AuthorityRow {
-        log_identity: LogIdentity(random::bytes()?),
-        key_check: master_key.check_value(),
+        log_identity: random::bytes()?,
+        key_check: master_key.check_value()?.to_vec(),
         master_key_id: master_key.id().to_owned(),
     };
     storage::authority::insert(&transaction, &row, now).await?;
@@ -62,14 +66,14 @@ pub async fn ensure(
     keyring::make(&transaction, master_key, algorithm, State::Prepared, now).await?;
     transaction.commit().await?;
     tracing::info!(user.name = ADMIN, "bootstrap.done");
-    Ok(row.log_identity)
+    Ok(LogIdentity(row.log_identity))
 }
 
 const ADMIN: &str = "admin";
 
 fn check(row: &AuthorityRow, master_key: &MasterKey) -> Result<LogIdentity> {
-    if row.key_check == master_key.check_value() {
-        return Ok(row.log_identity);
+    if row.key_check == master_key.check_value()? {
+        return Ok(LogIdentity(row.log_identity));
     }
     Err(Error::internal(format!(
         "the master key {} is not the one that this database was sealed with ({})",
@@ -78,11 +82,20 @@ fn check(row: &AuthorityRow, master_key: &MasterKey) -> Result<LogIdentity> {
     )))
 }
 
-async fn make_directory(transaction: &Transaction, password_hash: &str, now: Timestamp) -> Result<()> {
+async fn make_directory(
+    transaction: &Transaction,
+    password_hash: &str,
+    now: Timestamp,
+) -> Result<()> {
     let space = SpaceId::new(now)?;
     let user = UserId::new(now)?;
     let slug = SpaceSlug::known(SpaceSlug::SYSTEM);
-    storage::spaces::insert(transaction, &storage::spaces::NewSpace::named(&space, &slug), now).await?;
+    storage::spaces::insert(
+        transaction,
+        &storage::spaces::NewSpace::named(&space, &slug),
+        now,
+    )
+    .await?;
     let new_user = storage::users::NewUser {
         id: &user,
         username: &Username::known(ADMIN),
@@ -124,7 +137,9 @@ fn read(path: &Path) -> Result<Zeroizing<String>> {
         )));
     }
     let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    Ok(Zeroizing::new(
+        text.trim_end_matches(['\r', '\n']).to_owned(),
+    ))
 }
 
 fn make_up(path: &Path) -> Result<Zeroizing<String>> {
@@ -146,7 +161,9 @@ pub fn write_secret(path: &Path, secret: &str) -> Result<()> {
     file.write_all(b"\n").map_err(failed)?;
     file.sync_all().map_err(failed)?;
     if let Some(folder) = path.parent() {
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)?;
     }
     Ok(())
 }

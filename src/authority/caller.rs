@@ -107,8 +107,12 @@ impl Caller {
     /// The space that a request names by id or slug; the caller's own where it names none. NOT_FOUND where it does not exist
     /// or the caller may not know of it.
     pub async fn space(&self, authority: &Authority, named: &str) -> Result<Space> {
-        let named = if named.is_empty() { self.space_id().as_str() } else { named };
-        storage::spaces::find(&authority.db.reader(), named)
+        let named = if named.is_empty() {
+            self.space_id().as_str()
+        } else {
+            named
+        };
+        storage::spaces::find(authority.db.reader(), named)
             .await?
             .filter(|space| self.sees(&space.id))
             .ok_or_else(|| Error::not_found("space"))
@@ -122,8 +126,12 @@ impl Caller {
         named: &str,
         space: &SpaceId,
     ) -> Result<Standing> {
-        let named = if named.is_empty() { self.user_id().as_str() } else { named };
-        storage::standing::standing(&authority.db.reader(), named, Some(space.as_str()))
+        let named = if named.is_empty() {
+            self.user_id().as_str()
+        } else {
+            named
+        };
+        storage::standing::standing(authority.db.reader(), named, Some(space.as_str()))
             .await?
             .filter(Standing::acts_here)
             .ok_or_else(|| Error::not_found("user"))
@@ -152,9 +160,15 @@ impl Caller {
 
     /// Judges the credential again inside a transaction that makes or renews another one, once the rows of its user and space
     /// are locked: by what was revoked since it was judged, what has no place in the log yet included.
-    pub async fn judge_again(&self, authority: &Authority, transaction: &Transaction) -> Result<()> {
+    pub async fn judge_again(
+        &self,
+        authority: &Authority,
+        transaction: &Transaction,
+    ) -> Result<()> {
         storage::users::lock_shared(transaction, self.user_id()).await?;
         storage::spaces::lock_shared(transaction, self.space_id()).await?;
-        self.credential.judge_again(authority, transaction, self.position).await
+        self.credential
+            .judge_again(authority, transaction, self.position)
+            .await
     }
 }

@@ -9,11 +9,13 @@ use std::{sync::Arc, time::Duration};
 use aws_lc_rs::digest;
 use quick_cache::sync::Cache;
 
-use super::{Authority, api_keys::record::KeyRecord};
+pub use crate::domain::api_key::Inactive;
+
+use super::Authority;
 use crate::{
     clock::{Timestamp, boottime},
     domain::{
-        api_key::{self, ApiKeyToken},
+        api_key::{self, ApiKeyToken, KeyRecord},
         ids::{ApiKeyId, SpaceId},
         jwt::{self, AccessToken, Rejection},
         permission::PermissionSet,
@@ -56,15 +58,15 @@ pub enum Credential {
     ApiKey(Arc<KeyRecord>),
 }
 
-/// Why a token is not good, as the contract numbers it.
-pub use crate::proto::InactiveReason as Inactive;
-
 /// A verdict: the credential and the place of the log it reflects, or why not.
 pub type Verdict = Result<(Credential, Position), Inactive>;
 
 impl Default for Credentials {
     fn default() -> Self {
-        Self { verified: Cache::new(REMEMBERED), records: Cache::new(REMEMBERED) }
+        Self {
+            verified: Cache::new(REMEMBERED),
+            records: Cache::new(REMEMBERED),
+        }
     }
 }
 
@@ -79,7 +81,10 @@ impl Authority {
             Err(inactive) => return Ok(Err(inactive)),
         };
         let applied = self.log.applied()?;
-        if applied.revocations().kills(&verified.token, &verified.targets, now) {
+        if applied
+            .revocations()
+            .kills(&verified.token, &verified.targets, now)
+        {
             return Ok(Err(Inactive::Revoked));
         }
         Ok(Ok((Credential::AccessToken(verified), applied.position())))
@@ -99,7 +104,11 @@ impl Authority {
             if !self.keyring.publishes(&known.token.signing_key_id) {
                 return Ok(Err(Inactive::Unknown));
             }
-            return Ok(known.token.check_times(now).map(|()| known).map_err(inactive));
+            return Ok(known
+                .token
+                .check_times(now)
+                .map(|()| known)
+                .map_err(inactive));
         }
         let token = match self.verify(token, now) {
             Err(Rejection::UnknownKey(_)) if self.keyring.learn_new_keys(self).await? => {
@@ -108,8 +117,13 @@ impl Authority {
             verdict => verdict,
         };
         Ok(token.map_err(inactive).map(|token| {
-            let verified = Arc::new(VerifiedToken { targets: Targets::of(&token), token });
-            self.credentials.verified.insert(digest, Arc::clone(&verified));
+            let verified = Arc::new(VerifiedToken {
+                targets: Targets::of(&token),
+                token,
+            });
+            self.credentials
+                .verified
+                .insert(digest, Arc::clone(&verified));
             verified
         }))
     }
@@ -147,15 +161,22 @@ impl Authority {
                 return Ok(Some((record, applied.position())));
             }
             drop(applied);
-            self.credentials.records.remove_if(id, |held| Arc::ptr_eq(held, &record));
+            self.credentials
+                .records
+                .remove_if(id, |held| Arc::ptr_eq(held, &record));
         }
-        Err(Error::new(Reason::Overloaded, "the key is changing too fast").retry_after(Duration::from_millis(100)))
+        Err(
+            Error::new(Reason::Overloaded, "the key is changing too fast")
+                .retry_after(Duration::from_millis(100)),
+        )
     }
 
     async fn load_record(&self, id: &ApiKeyId) -> Result<Arc<KeyRecord>, LoadFailure> {
         let position = self.log.applied().map_err(LoadFailure::Failed)?.position();
         let loaded = boottime();
-        let stored = storage::api_keys::load(&self.db.reader(), id).await.map_err(LoadFailure::Failed)?;
+        let stored = storage::api_keys::load(self.db.reader(), id)
+            .await
+            .map_err(LoadFailure::Failed)?;
         let stored = stored.ok_or(LoadFailure::Missing)?;
         Ok(Arc::new(KeyRecord::new(stored, position, loaded)))
     }
@@ -169,13 +190,17 @@ enum LoadFailure {
 
 fn is_fresh(record: &KeyRecord, applied: &Applied) -> bool {
     boottime().saturating_sub(record.loaded) < RECORD_LIFE
-        && applied.changes().fresh_since(record.position, record.about())
+        && applied
+            .changes()
+            .fresh_since(record.position, record.about())
 }
 
 fn inactive(rejection: Rejection) -> Inactive {
     match rejection {
         Rejection::Malformed => Inactive::Malformed,
-        Rejection::UnknownKey(_) | Rejection::BadSignature | Rejection::WrongIssuer => Inactive::Unknown,
+        Rejection::UnknownKey(_) | Rejection::BadSignature | Rejection::WrongIssuer => {
+            Inactive::Unknown
+        }
         Rejection::Expired => Inactive::Expired,
         Rejection::NotYetValid => Inactive::NotYetValid,
     }
@@ -257,23 +282,36 @@ impl Credential {
             }
             // Whatever touches a key, it is looked at again as it stands in this transaction.
             Self::ApiKey(key) => {
-                let touched = since.iter().any(|entry| key.is_touched_by(&entry.decision.subject));
-                touched && !key.is_still_good(transaction, authority.clock.now()).await?
+                let touched = since
+                    .iter()
+                    .any(|entry| is_touched(key, &entry.decision.subject));
+                touched && !is_still_good(key, transaction, authority.clock.now()).await?
             }
         };
-        if dead { Err(Error::credentials_invalid()) } else { Ok(()) }
+        if dead {
+            Err(Error::credentials_invalid())
+        } else {
+            Ok(())
+        }
     }
 }
 
-impl KeyRecord {
-    fn is_touched_by(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Token(_) | Subject::Session(_) | Subject::SigningKey(_) => false,
-            Subject::User(id) => *id == self.standing.user.id,
-            Subject::ApiKey(id) => *id == self.id,
-            Subject::Role(name) => self.standing.roles.contains_key(name),
-            Subject::Space(id) => *id == self.standing.space.id,
-            Subject::Everything | Subject::Unknown => true,
-        }
+fn is_touched(key: &KeyRecord, subject: &Subject) -> bool {
+    match subject {
+        Subject::Token(_) | Subject::Session(_) | Subject::SigningKey(_) => false,
+        Subject::User(id) => *id == key.standing.user.id,
+        Subject::ApiKey(id) => *id == key.id,
+        Subject::Role(name) => key.standing.roles.contains_key(name),
+        Subject::Space(id) => *id == key.standing.space.id,
+        Subject::Everything | Subject::Unknown => true,
     }
+}
+
+/// Whether the key is good, and may do as much, as a transaction sees it.
+async fn is_still_good(key: &KeyRecord, transaction: &Transaction, now: Timestamp) -> Result<bool> {
+    let stored = storage::api_keys::load(transaction, &key.id).await?;
+    Ok(stored.is_some_and(|stored| {
+        let fresh = KeyRecord::new(stored, key.position, key.loaded);
+        fresh.check_state(now).is_ok() && fresh.granted.contains_all(&key.granted)
+    }))
 }

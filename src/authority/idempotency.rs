@@ -10,8 +10,10 @@ use aws_lc_rs::digest;
 use crate::{
     clock::Timestamp,
     error::{Error, Reason, Result},
-    storage::{self, Transaction},
+    storage::{ConnectionTrait, Transaction, idempotency_keys},
 };
+
+pub use idempotency_keys::Answer;
 
 /// How long a retry counts as one.
 pub const LIFE: Duration = Duration::from_mins(10);
@@ -19,23 +21,9 @@ pub const LIFE: Duration = Duration::from_mins(10);
 /// Which request: whose, which method, under which key, and what it asked.
 #[derive(Debug)]
 pub struct Request {
-    /// The caller's session or API key, or the presented token.
-    pub owner: String,
-    /// The method.
-    pub method: &'static str,
-    /// The caller's choice.
-    pub key: String,
+    key: idempotency_keys::Key,
     /// SHA-256 of what was asked, but for `wait`.
-    pub digest: [u8; 32],
-}
-
-/// What a retry is answered from.
-#[derive(Debug)]
-pub struct Answer {
-    /// What was made, in the words of its method.
-    pub made: serde_json::Value,
-    /// What a secret is derived from.
-    pub seed: Option<[u8; 32]>,
+    digest: [u8; 32],
 }
 
 impl Request {
@@ -53,17 +41,18 @@ impl Request {
             .map_err(|_| Error::field("idempotency_key", "must be a UUID"))?;
         let mut sha = [0; 32];
         sha.copy_from_slice(digest::digest(&digest::SHA256, &asked.encode_to_vec()).as_ref());
-        Ok(Some(Self { owner: owner.to_owned(), method, key: uuid.to_string(), digest: sha }))
+        let key = idempotency_keys::Key {
+            owner: owner.to_owned(),
+            method,
+            idempotency_key: uuid.to_string(),
+        };
+        Ok(Some(Self { key, digest: sha }))
     }
 
     /// The answer that was given, where this is a retry. INVALID_ARGUMENT/IDEMPOTENCY_KEY_REUSED where something else was
     /// asked under the same key.
-    pub async fn find(
-        &self,
-        db: &impl storage::ConnectionTrait,
-        now: Timestamp,
-    ) -> Result<Option<Answer>> {
-        let Some(row) = storage::idempotency_keys::find(db, self, now).await? else {
+    pub async fn find(&self, db: &impl ConnectionTrait, now: Timestamp) -> Result<Option<Answer>> {
+        let Some(row) = idempotency_keys::find(db, &self.key, now).await? else {
             return Ok(None);
         };
         if row.request_digest != self.digest {
@@ -79,9 +68,13 @@ impl Request {
     pub async fn remember(
         &self,
         transaction: &Transaction,
-        answer: &Answer,
+        answer: Answer,
         now: Timestamp,
     ) -> Result<()> {
-        storage::idempotency_keys::insert(transaction, self, answer, now, now + LIFE).await
+        let row = idempotency_keys::Row {
+            request_digest: self.digest.to_vec(),
+            answer,
+        };
+        idempotency_keys::insert(transaction, &self.key, row, now, now + LIFE).await
     }
 }

@@ -8,10 +8,13 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Authority, api_keys::record::KeyRecord};
+use super::Authority;
 use crate::{
     clock::Timestamp,
-    domain::ids::{ApiKeyId, UserId},
+    domain::{
+        api_key::KeyRecord,
+        ids::{ApiKeyId, UserId},
+    },
     error::Result,
     storage,
 };

@@ -71,13 +71,16 @@ impl Call {
     /// Until when a revocation may be waited for: `wait`, but never longer than leaves time to answer.
     pub fn wait_until(&self, wait: Duration) -> Instant {
         let wanted = Instant::now() + wait;
-        self.answer_by().map_or(wanted, |answer_by| wanted.min(answer_by))
+        self.answer_by()
+            .map_or(wanted, |answer_by| wanted.min(answer_by))
     }
 
     /// The last moment at which an answer still reaches the client; none: any.
     pub fn answer_by(&self) -> Option<Instant> {
         self.deadline.map(|deadline| {
-            deadline.checked_sub(Duration::from_millis(100)).unwrap_or(deadline)
+            deadline
+                .checked_sub(Duration::from_millis(100))
+                .unwrap_or(deadline)
         })
     }
 }

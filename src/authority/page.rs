@@ -19,7 +19,11 @@ impl Listing {
     /// A listing by `method` of what `asked` names; `asked` without page size and page token.
     pub fn new(caller_space: &str, method: &str, asked: &impl prost::Message) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [caller_space.as_bytes(), method.as_bytes(), &asked.encode_to_vec()] {
+        for part in [
+            caller_space.as_bytes(),
+            method.as_bytes(),
+            &asked.encode_to_vec(),
+        ] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
@@ -54,7 +58,10 @@ impl PageSeal {
     }
 
     fn parse(&self, listing: &Listing, token: &str) -> Option<String> {
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok().filter(|bytes| bytes.len() <= 512)?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(token)
+            .ok()
+            .filter(|bytes| bytes.len() <= 512)?;
         let (tag, last) = bytes.split_at_checked(TAG)?;
         let expected = self.tag(listing, last);
         constant_time::verify_slices_are_equal(&expected.as_ref()[..TAG], tag).ok()?;

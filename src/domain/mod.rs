@@ -6,6 +6,8 @@
 pub mod api_key;
 pub mod ids;
 pub mod jwt;
+#[cfg(feature = "server")]
+pub mod password;
 pub mod permission;
 pub mod revocation;
 pub mod standing;

@@ -97,7 +97,12 @@ impl Standing {
     /// All that the roles grant, and `authority.self`, which everyone has.
     pub fn granted(&self) -> PermissionSet {
         let own = Permission::known(permission::SELF);
-        self.roles.values().flat_map(PermissionSet::iter).cloned().chain([own]).collect()
+        self.roles
+            .values()
+            .flat_map(PermissionSet::iter)
+            .cloned()
+            .chain([own])
+            .collect()
     }
 
     /// What an API key with these scopes may do: those of them that are granted, or, for a key that names none, all that is
@@ -105,7 +110,11 @@ impl Standing {
     pub fn granted_to_key(&self, scopes: &PermissionSet) -> PermissionSet {
         let granted = self.granted();
         if scopes.is_empty() {
-            return granted.iter().filter(|held| !held.is_authority()).cloned().collect();
+            return granted
+                .iter()
+                .filter(|held| !held.is_authority())
+                .cloned()
+                .collect();
         }
         granted.intersection(scopes)
     }

@@ -28,7 +28,11 @@ pub struct Applied {
 impl Applied {
     /// A log that begins after `floor`.
     pub(super) fn after(floor: Position) -> Self {
-        Self { position: floor, changes: Changes::after(floor), ..Self::default() }
+        Self {
+            position: floor,
+            changes: Changes::after(floor),
+            ..Self::default()
+        }
     }
 
     /// The last place applied.
@@ -97,7 +101,14 @@ impl Applied {
         }
         let first = self.recent.front()?.position;
         let skipped = usize::try_from(position.next().0.checked_sub(first.0)?).ok()?;
-        Some(self.recent.iter().skip(skipped).take(limit as usize).cloned().collect())
+        Some(
+            self.recent
+                .iter()
+                .skip(skipped)
+                .take(limit as usize)
+                .cloned()
+                .collect(),
+        )
     }
 }
 
@@ -129,10 +140,20 @@ mod tests {
         }
         let head = applied.position();
         assert!(applied.recent_after(Position(12), 10).is_none());
-        let oldest: Vec<u64> =
-            applied.recent_after(Position(15), 3).unwrap().iter().map(|e| e.position.0).collect();
+        let oldest: Vec<u64> = applied
+            .recent_after(Position(15), 3)
+            .unwrap()
+            .iter()
+            .map(|e| e.position.0)
+            .collect();
         assert_eq!(oldest, [16, 17, 18]);
-        assert_eq!(applied.recent_after(Position(head.0 - 1), 10).unwrap().len(), 1);
+        assert_eq!(
+            applied
+                .recent_after(Position(head.0 - 1), 10)
+                .unwrap()
+                .len(),
+            1
+        );
         assert!(applied.recent_after(head, 10).unwrap().is_empty());
     }
 }

@@ -29,7 +29,12 @@ impl EntryMark {
         let mut mark = [0; 8];
         let bytes = event_id.as_str().as_bytes();
         let end = bytes.len().saturating_sub(mark.len());
-        mark.copy_from_slice(bytes.get(end..).filter(|tail| tail.len() == 8).unwrap_or(&[0; 8]));
+        mark.copy_from_slice(
+            bytes
+                .get(end..)
+                .filter(|tail| tail.len() == 8)
+                .unwrap_or(&[0; 8]),
+        );
         Self(mark)
     }
 }
@@ -96,7 +101,8 @@ impl CursorSeal {
 
     /// INVALID_ARGUMENT/CURSOR_INVALID for what this did not seal.
     pub fn open(&self, text: &str) -> Result<Cursor> {
-        self.parse(text).ok_or_else(|| Error::new(Reason::CursorInvalid, "not a cursor"))
+        self.parse(text)
+            .ok_or_else(|| Error::new(Reason::CursorInvalid, "not a cursor"))
     }
 
     fn parse(&self, text: &str) -> Option<Cursor> {
@@ -139,7 +145,10 @@ mod tests {
         for place in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
-            assert!(seal.open(std::str::from_utf8(&changed).unwrap()).is_err(), "{place}");
+            assert!(
+                seal.open(std::str::from_utf8(&changed).unwrap()).is_err(),
+                "{place}"
+            );
         }
         for text in ["", "x", "🦀", &"A".repeat(200)] {
             assert!(seal.open(text).is_err());

@@ -12,14 +12,11 @@ use crate::{
     clock::Timestamp,
     domain::{
         ids::EventId,
-        revocation::{Decision, Position},
+        revocation::{Decision, FORGET_AFTER, Position},
     },
     error::Result,
     storage::{Transaction, revocation_log},
 };
-
-/// From the decision on: the longest life of a JWT, and an hour more.
-pub const FORGET_AFTER: std::time::Duration = std::time::Duration::from_hours(25);
 
 const _: () = assert!(RETENTION.as_secs() > FORGET_AFTER.as_secs());
 
@@ -51,7 +48,12 @@ pub struct Effect {
 
 impl Pending {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, waits: Vec::new(), first: None, reached: Position(0) }
+        Self {
+            shared,
+            waits: Vec::new(),
+            first: None,
+            reached: Position(0),
+        }
     }
 
     /// Appends in the caller's transaction, and says under which id.
@@ -62,7 +64,8 @@ impl Pending {
         now: Timestamp,
     ) -> Result<EventId> {
         let event_id = EventId::new(now)?;
-        self.append_as(transaction, &event_id, decision, now).await?;
+        self.append_as(transaction, &event_id, decision, now)
+            .await?;
         Ok(event_id)
     }
 
@@ -87,7 +90,8 @@ impl Pending {
             Some(position) => self.reached = self.reached.max(position),
             None => self.wait_for(&found.event_id),
         }
-        self.first.get_or_insert_with(|| (found.event_id.clone(), found.create_time));
+        self.first
+            .get_or_insert_with(|| (found.event_id.clone(), found.create_time));
     }
 
     /// The first entry that was appended or joined, and when it was decided.
@@ -97,7 +101,11 @@ impl Pending {
 
     fn wait_for(&mut self, event_id: &EventId) {
         let (teller, told) = oneshot::channel();
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self
+            .shared
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         waiting.insert(event_id.clone(), teller);
         drop(waiting);
         self.waits.push((event_id.clone(), told));
@@ -135,7 +143,12 @@ impl Pending {
         let cursor = position.map(|position| {
             let mark = EntryMark::default();
             let log = self.shared.identity;
-            self.shared.seal.seal(&Cursor { log, position, mark, coverage: Coverage::PLACE })
+            self.shared.seal.seal(&Cursor {
+                log,
+                position,
+                mark,
+                coverage: Coverage::PLACE,
+            })
         });
         Effect {
             position,
@@ -150,7 +163,11 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self
+            .shared
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for (event_id, _) in &self.waits {
             waiting.remove(event_id);
         }

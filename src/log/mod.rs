@@ -33,7 +33,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use applied::Applied;
-pub use effect::{Effect, FORGET_AFTER, Pending};
+pub use effect::{Effect, Pending};
 
 use self::{
     cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
@@ -96,7 +96,7 @@ impl RevocationLog {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let tenancy = Tenancy::take(&db).await?;
+        let (tenancy, lock) = Tenancy::take(&db).await?;
         let shared = Arc::new(Shared {
             db,
             clock,
@@ -113,7 +113,9 @@ impl RevocationLog {
         if shared.db.engine() == Engine::Postgres {
             let sequencer = sequencer::Sequencer::new(Arc::clone(&shared)).await?;
             tasks.spawn(sequencer.run(stop.clone()));
-            tasks.spawn(tenancy::keep(Arc::clone(&shared), stop.clone()));
+        }
+        if let Some(lock) = lock {
+            tasks.spawn(tenancy::keep(Arc::clone(&shared), lock, stop.clone()));
         }
         tail::load(&shared).await?;
         tasks.spawn(tail::follow(Arc::clone(&shared), stop.clone()));
@@ -126,12 +128,21 @@ impl RevocationLog {
     /// UNAVAILABLE where this server may not answer from what it remembers.
     pub fn applied(&self) -> Result<RwLockReadGuard<'_, Applied>> {
         self.0.tenancy.check()?;
-        Ok(self.0.applied.read().unwrap_or_else(PoisonError::into_inner))
+        Ok(self
+            .0
+            .applied
+            .read()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether this server may answer from what it remembers.
     pub fn is_current(&self) -> bool {
         self.0.tenancy.check().is_ok()
+    }
+
+    /// Done when another server has taken the database over: then this one ends.
+    pub fn taken_over(&self) -> CancellationToken {
+        self.0.tenancy.lost.clone()
     }
 
     /// Changes whenever something was applied, or the log was read again and nothing was new.
@@ -183,12 +194,20 @@ impl RevocationLog {
         if cursor.log == self.0.identity {
             return Ok(cursor);
         }
-        Err(Error::new(Reason::CursorForeign, "the cursor is of another log"))
+        Err(Error::new(
+            Reason::CursorForeign,
+            "the cursor is of another log",
+        ))
     }
 
     /// The cursor of a place in the log.
     pub fn cursor(&self, position: Position, mark: EntryMark, coverage: Coverage) -> String {
-        self.0.seal.seal(&Cursor { log: self.0.identity, position, mark, coverage })
+        self.0.seal.seal(&Cursor {
+            log: self.0.identity,
+            position,
+            mark,
+            coverage,
+        })
     }
 
     /// Up to `limit` entries after `position`, in order: from memory, or from the table where memory does not reach back so
@@ -201,8 +220,11 @@ impl RevocationLog {
         if let Some(entries) = recent {
             return Ok(entries);
         }
-        let entries = revocation_log::read(&self.0.db.reader(), position.next(), limit).await?;
-        let dense = entries.iter().zip(position.0 + 1..).all(|(entry, place)| entry.position.0 == place);
+        let entries = revocation_log::read(self.0.db.reader(), position.next(), limit).await?;
+        let dense = entries
+            .iter()
+            .zip(position.0 + 1..)
+            .all(|(entry, place)| entry.position.0 == place);
         if !dense || entries.is_empty() {
             return Err(Error::new(
                 Reason::CursorExpired,
@@ -210,12 +232,16 @@ impl RevocationLog {
             ));
         }
         // What is in the table but not applied yet is for the next call.
-        Ok(entries.into_iter().filter(|entry| entry.position <= head).map(Arc::new).collect())
+        Ok(entries
+            .into_iter()
+            .filter(|entry| entry.position <= head)
+            .map(Arc::new)
+            .collect())
     }
 
     /// The place before the oldest entry that is still remembered.
     pub async fn floor(&self) -> Result<Position> {
-        let floor = revocation_log::floor(&self.0.db.reader()).await?;
+        let floor = revocation_log::floor(self.0.db.reader()).await?;
         Ok(floor)
     }
 
@@ -223,7 +249,7 @@ impl RevocationLog {
     /// its user.
     pub async fn head(&self) -> Result<Position> {
         self.0.tenancy.check()?;
-        revocation_log::head(&self.0.db.reader()).await
+        revocation_log::head(self.0.db.reader()).await
     }
 
     /// The first of entries that one change will append.

@@ -22,7 +22,11 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
         let now = shared.clock.now();
-        shared.applied.write().unwrap_or_else(PoisonError::into_inner).forget(now);
+        shared
+            .applied
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .forget(now);
         if let Err(error) = forget_rows(&shared, &stop).await {
             tracing::warn!(error = ?error, "revocation_log.forget_failed");
         }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use crate::{
     error::Result,
-    storage::{Connection, revocation_log},
+    storage::{Pool, revocation_log},
 };
 
 /// Rows moved in one statement.
@@ -18,9 +18,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How often the lower bound of the scan is renewed.
 const BOUND_RENEWED: Duration = Duration::from_secs(1);
 
+/// A sequencer that was stopped between statement and commit must not stop the rest for longer.
+const IDLE: Duration = Duration::from_millis(500);
+
 pub(super) struct Sequencer {
     shared: Arc<Shared>,
-    connection: Connection,
+    connection: Pool,
     /// Every row of a smaller transaction id has been moved. A bound of the scan past dead rows, never a horizon.
     low: i64,
     renewed: Instant,
@@ -28,8 +31,16 @@ pub(super) struct Sequencer {
 
 impl Sequencer {
     pub(super) async fn new(shared: Arc<Shared>) -> Result<Self> {
-        let connection = shared.db.dedicated("token-authority sequencer").await?;
-        Ok(Self { shared, connection, low: 0, renewed: Instant::now() })
+        let connection = shared
+            .db
+            .dedicated("token-authority sequencer", IDLE)
+            .await?;
+        Ok(Self {
+            shared,
+            connection,
+            low: 0,
+            renewed: Instant::now(),
+        })
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -76,6 +87,8 @@ impl Sequencer {
             return Ok(None);
         }
         self.renewed = Instant::now();
-        revocation_log::oldest_running_transaction(&self.connection).await.map(Some)
+        revocation_log::oldest_running_transaction(&self.connection)
+            .await
+            .map(Some)
     }
 }

@@ -21,9 +21,10 @@ const BATCH: u32 = 4096;
 pub(super) async fn load(shared: &Shared) -> Result<()> {
     let asked = shared.asked.load(Ordering::SeqCst);
     let read_time = shared.clock.now();
-    let mut fresh = Applied::after(revocation_log::floor(&shared.db.reader()).await?);
+    let mut fresh = Applied::after(revocation_log::floor(shared.db.reader()).await?);
     loop {
-        let entries = revocation_log::read(&shared.db.reader(), fresh.position().next(), BATCH).await?;
+        let entries =
+            revocation_log::read(shared.db.reader(), fresh.position().next(), BATCH).await?;
         let last = entries.len() < BATCH as usize;
         apply(shared, &mut fresh, entries)?;
         if last {
@@ -33,7 +34,10 @@ pub(super) async fn load(shared: &Shared) -> Result<()> {
     let position = fresh.position();
     seal_cursor(shared, &mut fresh);
     let newest = fresh.newest();
-    *shared.applied.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+    *shared
+        .applied
+        .write()
+        .unwrap_or_else(PoisonError::into_inner) = fresh;
     shared.progress.send_modify(|progress| {
         *progress = Progress {
             position,
@@ -88,19 +92,25 @@ async fn read_on(shared: &Shared) -> Result<()> {
         let asked = shared.asked.load(Ordering::SeqCst);
         let read_time = shared.clock.now();
         let known = {
-            let applied = shared.applied.read().unwrap_or_else(PoisonError::into_inner);
+            let applied = shared
+                .applied
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             (applied.position(), applied.mark())
         };
         // The entry at our own place is read as well: a failover can lose the end of a log.
         let first = Position(known.0.0.max(1));
-        let mut entries = revocation_log::read(&shared.db.reader(), first, BATCH).await?;
+        let mut entries = revocation_log::read(shared.db.reader(), first, BATCH).await?;
         let last = entries.len() < BATCH as usize;
         if known.0 > Position(0) {
             let same = entries.first().is_some_and(|entry| {
                 entry.position == known.0 && super::EntryMark::of(&entry.event_id) == known.1
             });
             if !same {
-                tracing::error!(revocation_log.position = known.0.0, "revocation_log.diverged");
+                tracing::error!(
+                    revocation_log.position = known.0.0,
+                    "revocation_log.diverged"
+                );
                 return load(shared).await;
             }
             entries.remove(0);
@@ -122,12 +132,17 @@ fn take_in(shared: &Shared, entries: Vec<Entry>) -> Result<()> {
         return Ok(());
     }
     let (position, taken) = {
-        let mut applied = shared.applied.write().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = shared
+            .applied
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let taken = apply(shared, &mut applied, entries)?;
         seal_cursor(shared, &mut applied);
         (applied.position(), taken)
     };
-    shared.progress.send_modify(|progress| progress.position = position);
+    shared
+        .progress
+        .send_modify(|progress| progress.position = position);
     shared.tell_waiting(&taken);
     Ok(())
 }

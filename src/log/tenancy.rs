@@ -16,18 +16,22 @@ use super::Shared;
 use crate::{
     clock::boottime,
     error::{Error, Reason, Result},
-    storage::{Connection, Database, Engine, session_lock},
+    storage::{Database, Engine, SessionLock},
 };
 
+/// `tknaauth`, so that it is nobody else's lock.
+const LOCK: i64 = 0x746b_6e61_6175_7468;
+const NAME: &str = "token-authority server";
 /// How long the lock counts as held after it was last seen to be.
 const TTL: Duration = Duration::from_millis(2500);
 const BEAT: Duration = Duration::from_millis(500);
 /// How long to wait at the start for a server that has just gone.
 const PATIENCE: u32 = 30;
+/// How often in a row the lock may be refused before another server counts as its holder.
+const REFUSALS: u32 = 10;
 
 #[derive(Debug)]
 pub(super) struct Tenancy {
-    connection: Option<Connection>,
     /// Until when this server may answer from what it remembers, in milliseconds of [`boottime`].
     until: AtomicU64,
     must_reload: AtomicBool,
@@ -36,24 +40,21 @@ pub(super) struct Tenancy {
 }
 
 impl Tenancy {
-    /// Takes the lock. Fails where another server holds it.
-    pub(super) async fn take(db: &Database) -> Result<Self> {
-        let connection = match db.engine() {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(db.dedicated("token-authority server").await?),
-        };
+    /// Takes the lock, which is to be kept with [`keep`]. Fails where another server holds it.
+    pub(super) async fn take(db: &Database) -> Result<(Self, Option<SessionLock>)> {
         let tenancy = Self {
-            until: AtomicU64::new(if connection.is_some() { 0 } else { u64::MAX }),
-            connection,
+            until: AtomicU64::new(u64::MAX),
             must_reload: AtomicBool::new(false),
             lost: CancellationToken::new(),
         };
-        let Some(connection) = &tenancy.connection else { return Ok(tenancy) };
+        if db.engine() == Engine::Sqlite {
+            return Ok((tenancy, None));
+        }
         for _ in 0..PATIENCE {
             let asked = boottime();
-            if session_lock::hold(connection).await? != session_lock::Hold::Another {
+            if let Some(lock) = SessionLock::try_acquire(db, NAME, LOCK).await? {
                 tenancy.extend(asked);
-                return Ok(tenancy);
+                return Ok((tenancy, Some(lock)));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -66,8 +67,11 @@ impl Tenancy {
         if until == u64::MAX || millis(boottime()) < until {
             return Ok(());
         }
-        Err(Error::new(Reason::DatabaseUnavailable, "the database cannot be reached")
-            .retry_after(Duration::from_secs(1)))
+        Err(Error::new(
+            Reason::DatabaseUnavailable,
+            "the database cannot be reached",
+        )
+        .retry_after(Duration::from_secs(1)))
     }
 
     /// Whether the lock was lost and taken again: what was applied may have been overtaken meanwhile.
@@ -85,33 +89,57 @@ impl Tenancy {
 }
 
 /// Sees to it that the lock stays held, until `stop`.
-pub(super) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
-    let tenancy = &shared.tenancy;
-    let Some(connection) = &tenancy.connection else { return };
-    loop {
+pub(super) async fn keep(shared: Arc<Shared>, lock: SessionLock, stop: CancellationToken) {
+    let mut lock = Some(lock);
+    let mut refused = 0;
+    while !shared.tenancy.lost.is_cancelled() {
         tokio::select! {
             () = tokio::time::sleep(BEAT) => {}
             () = stop.cancelled() => return,
         }
         let asked = boottime();
-        match session_lock::hold(connection).await {
-            Ok(session_lock::Hold::Held) if !tenancy.must_reload() => tenancy.extend(asked),
-            Ok(session_lock::Hold::Held) => shared.wake_tail.notify_one(),
-            Ok(session_lock::Hold::Taken) => {
-                tracing::warn!("server_lock.taken_again");
-                tenancy.until.store(0, Ordering::Relaxed);
-                tenancy.must_reload.store(true, Ordering::SeqCst);
-                shared.wake_tail.notify_one();
-            }
-            Ok(session_lock::Hold::Another) => {
-                tracing::error!("server_lock.lost");
-                tenancy.until.store(0, Ordering::Relaxed);
-                tenancy.lost.cancel();
-                return;
-            }
-            Err(error) => tracing::warn!(error = ?error, "server_lock.unknown"),
+        match &mut lock {
+            Some(held) => match held.check().await {
+                Ok(()) => still_held(&shared, asked),
+                Err(error) => {
+                    tracing::warn!(error = ?error, "server_lock.lost");
+                    lock = None;
+                }
+            },
+            None => lock = take_again(&shared, &mut refused).await,
         }
     }
+}
+
+fn still_held(shared: &Shared, asked: Duration) {
+    if shared.tenancy.must_reload() {
+        shared.wake_tail.notify_one();
+    } else {
+        shared.tenancy.extend(asked);
+    }
+}
+
+async fn take_again(shared: &Shared, refused: &mut u32) -> Option<SessionLock> {
+    let tenancy = &shared.tenancy;
+    match SessionLock::try_acquire(&shared.db, NAME, LOCK).await {
+        Ok(Some(lock)) => {
+            tracing::warn!("server_lock.taken_again");
+            tenancy.until.store(0, Ordering::Relaxed);
+            tenancy.must_reload.store(true, Ordering::SeqCst);
+            shared.wake_tail.notify_one();
+            *refused = 0;
+            return Some(lock);
+        }
+        // At first it may be this server's own session, of which the database does not know yet that it is over.
+        Ok(None) if *refused < REFUSALS => *refused += 1,
+        Ok(None) => {
+            tracing::error!("server_lock.another_server");
+            tenancy.until.store(0, Ordering::Relaxed);
+            tenancy.lost.cancel();
+        }
+        Err(error) => tracing::warn!(error = ?error, "server_lock.cannot_be_taken"),
+    }
+    None
 }
 
 fn millis(duration: Duration) -> u64 {

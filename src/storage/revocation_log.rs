@@ -4,9 +4,12 @@
 //! places afterwards, so that no writer waits for another and no position is ever seen before a smaller one. On SQLite the
 //! one writer appends to `revocation_log` itself.
 
-use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
-use super::{Engine, engine_of};
+use super::{
+    Engine,
+    statement::{engine_of, statement},
+};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -32,18 +35,25 @@ pub async fn append(
         Engine::Postgres => "revocation_inbox",
     };
     let (subject_kind, subject_id) = subject_columns(&decision.subject);
-    let sql = format!("INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+    let sql =
+        format!("INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
     let values: [Value; 10] = [
         event_id.as_str().into(),
         kind_column(decision.kind).into(),
         subject_kind.into(),
         subject_id.into(),
-        decision.space_id.as_ref().map_or("", SpaceId::as_str).into(),
+        decision
+            .space_id
+            .as_ref()
+            .map_or("", SpaceId::as_str)
+            .into(),
         decision.sessions_until.map(Timestamp::micros).into(),
         decision.effective_time.map(Timestamp::micros).into(),
         create_time.micros().into(),
         forget_time.micros().into(),
-        i16::try_from(decision.reason as i32).unwrap_or_default().into(),
+        i16::try_from(decision.reason as i32)
+            .unwrap_or_default()
+            .into(),
     ];
     db.execute_raw(statement(db, sql, values)).await?;
     Ok(())
@@ -71,23 +81,36 @@ pub async fn sequence(db: &impl ConnectionTrait, low: i64, limit: u32) -> Result
 pub async fn oldest_running_transaction(db: &impl ConnectionTrait) -> Result<i64> {
     let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xid";
     let row = db.query_one_raw(statement(db, sql, [])).await?;
-    Ok(row.map(|row| row.try_get("", "xid")).transpose()?.unwrap_or_default())
+    Ok(row
+        .map(|row| row.try_get("", "xid"))
+        .transpose()?
+        .unwrap_or_default())
 }
 
 /// The place of the newest entry; 0 where there is none.
 pub async fn head(db: &impl ConnectionTrait) -> Result<Position> {
-    position(db, "SELECT coalesce(max(position), 0) AS position FROM revocation_log").await
+    position(
+        db,
+        "SELECT coalesce(max(position), 0) AS position FROM revocation_log",
+    )
+    .await
 }
 
 /// The place before the oldest entry that is still remembered.
 pub async fn floor(db: &impl ConnectionTrait) -> Result<Position> {
-    position(db, "SELECT coalesce(min(position), 1) - 1 AS position FROM revocation_log").await
+    position(
+        db,
+        "SELECT coalesce(min(position), 1) - 1 AS position FROM revocation_log",
+    )
+    .await
 }
 
 async fn position(db: &impl ConnectionTrait, sql: &str) -> Result<Position> {
     let row = db.query_one_raw(statement(db, sql, [])).await?;
     let position: Option<i64> = row.map(|row| row.try_get("", "position")).transpose()?;
-    Ok(Position(u64::try_from(position.unwrap_or_default()).unwrap_or_default()))
+    Ok(Position(
+        u64::try_from(position.unwrap_or_default()).unwrap_or_default(),
+    ))
 }
 
 /// Up to `limit` entries from `first` on, in order.
@@ -97,7 +120,9 @@ pub async fn read(db: &impl ConnectionTrait, first: Position, limit: u32) -> Res
     );
     let first = i64::try_from(first.0).unwrap_or(i64::MAX);
     let values: [Value; 2] = [first.into(), i64::from(limit).into()];
-    let rows = Row::find_by_statement(statement(db, sql, values)).all(db).await?;
+    let rows = Row::find_by_statement(statement(db, sql, values))
+        .all(db)
+        .await?;
     Ok(rows.into_iter().map(Entry::from).collect())
 }
 
@@ -123,7 +148,12 @@ pub async fn find(
     let condition = "subject_kind = $1 AND subject_id = $2 AND space_id = $3 AND kind = 1 \
                      AND sessions_until IS NULL AND effective_time IS NULL AND create_time >= $4";
     let space = space.map_or("", SpaceId::as_str);
-    let values = vec![subject_kind.into(), subject_id.into(), space.into(), since.micros().into()];
+    let values = vec![
+        subject_kind.into(),
+        subject_id.into(),
+        space.into(),
+        since.micros().into(),
+    ];
     find_where(db, condition, values).await
 }
 
@@ -137,7 +167,8 @@ async fn find_where(
     condition: &str,
     values: Vec<Value>,
 ) -> Result<Option<Found>> {
-    let mut sql = format!("SELECT event_id, position, create_time FROM revocation_log WHERE {condition}");
+    let mut sql =
+        format!("SELECT event_id, position, create_time FROM revocation_log WHERE {condition}");
     if engine_of(db) == Engine::Postgres {
         // One statement, one snapshot: what is being moved is seen in one place or the other.
         sql = format!(
@@ -146,7 +177,9 @@ async fn find_where(
         );
     }
     sql.push_str(" ORDER BY create_time LIMIT 1");
-    let Some(row) = db.query_one_raw(statement(db, sql, values)).await? else { return Ok(None) };
+    let Some(row) = db.query_one_raw(statement(db, sql, values)).await? else {
+        return Ok(None);
+    };
     Ok(Some(Found {
         event_id: EventId::known(row.try_get::<String>("", "event_id")?),
         position: row.try_get::<Option<i64>>("", "position")?.map(place),
@@ -160,9 +193,14 @@ pub async fn since(db: &impl ConnectionTrait, position: Position) -> Result<Vec<
     let first = i64::try_from(position.next().0).unwrap_or(i64::MAX);
     let mut sql = format!("SELECT position, {COLUMNS} FROM revocation_log WHERE position >= $1");
     if engine_of(db) == Engine::Postgres {
-        sql = format!("SELECT {} AS position, {COLUMNS} FROM revocation_inbox UNION ALL {sql}", i64::MAX);
+        sql = format!(
+            "SELECT {} AS position, {COLUMNS} FROM revocation_inbox UNION ALL {sql}",
+            i64::MAX
+        );
     }
-    let rows = Row::find_by_statement(statement(db, sql, [first.into()])).all(db).await?;
+    let rows = Row::find_by_statement(statement(db, sql, [first.into()]))
+        .all(db)
+        .await?;
     Ok(rows.into_iter().map(Entry::from).collect())
 }
 
@@ -174,15 +212,10 @@ pub async fn forget(db: &impl ConnectionTrait, until: Timestamp, limit: u32) -> 
                                      FROM revocation_log WHERE create_time >= $1)
                    ORDER BY position LIMIT $2)";
     let values: [Value; 2] = [until.micros().into(), i64::from(limit).into()];
-    Ok(db.execute_raw(statement(db, sql, values)).await?.rows_affected())
-}
-
-fn statement(
-    db: &impl ConnectionTrait,
-    sql: impl Into<String>,
-    values: impl IntoIterator<Item = Value>,
-) -> Statement {
-    Statement::from_sql_and_values(db.get_database_backend(), sql, values)
+    Ok(db
+        .execute_raw(statement(db, sql, values))
+        .await?
+        .rows_affected())
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -206,7 +239,11 @@ impl From<Row> for Entry {
             event_id: EventId::known(row.event_id),
             position: place(row.position),
             decision: Decision {
-                kind: if row.kind == kind_column(Kind::Change) { Kind::Change } else { Kind::Revocation },
+                kind: if row.kind == kind_column(Kind::Change) {
+                    Kind::Change
+                } else {
+                    Kind::Revocation
+                },
                 subject: subject(&row.subject_kind, row.subject_id),
                 space_id: (!row.space_id.is_empty()).then(|| SpaceId::known(row.space_id)),
                 sessions_until: row.sessions_until.map(Timestamp::from_micros),

@@ -1,36 +1,65 @@
-//! The lock that a running server holds over its PostgreSQL database, for as long as its session lives.
+//! A lock that lasts as long as a connection: whoever loses the connection has lost the lock.
 
-use sea_orm::{ConnectionTrait, Statement};
+use std::{fmt, time::Duration};
 
-use crate::error::{Error, Result};
+use sea_orm::sqlx::{self, Connection, PgConnection};
 
-/// `tkna` and `srvr`, so that it is nobody else's lock.
-const SQL: &str = "SELECT CASE
-    WHEN EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
-        AND classid = 1953197665 AND objid = 1936881266 AND objsubid = 2) THEN 'held'
-    WHEN pg_try_advisory_lock(1953197665, 1936881266) THEN 'taken'
-    ELSE 'another' END AS hold";
+use super::{Database, error::from_sqlx, postgres};
+use crate::error::{Error, Reason, Result};
 
-/// Who holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
-    /// This session did already.
-    Held,
-    /// This session does from now on.
-    Taken,
-    /// Another session does.
-    Another,
+/// A lock of a `PostgreSQL` database, held until this is dropped or the connection is lost.
+///
+/// It has a connection of its own outside every pool: a pool would open another one in its place, without the lock.
+pub struct SessionLock {
+    connection: PgConnection,
+    patience: Duration,
 }
 
-/// Takes the lock for this session where nobody holds it, and says who does.
-pub async fn hold(db: &impl ConnectionTrait) -> Result<Hold> {
-    let statement = Statement::from_string(db.get_database_backend(), SQL);
-    let row = db.query_one_raw(statement).await?;
-    let hold: Option<String> = row.map(|row| row.try_get("", "hold")).transpose()?;
-    match hold.as_deref() {
-        Some("held") => Ok(Hold::Held),
-        Some("taken") => Ok(Hold::Taken),
-        Some("another") => Ok(Hold::Another),
-        _ => Err(Error::internal("the server lock gave no answer")),
+impl SessionLock {
+    /// Takes the lock `key`; none where another session has it. UNAVAILABLE where the database cannot be reached.
+    pub async fn try_acquire(database: &Database, name: &str, key: i64) -> Result<Option<Self>> {
+        let mut settings = database.0.settings.clone();
+        name.clone_into(&mut settings.application_name);
+        let connection = postgres::connect(database.postgres_url()?, &settings).await?;
+        let mut lock = Self {
+            connection,
+            patience: postgres::patience(&settings),
+        };
+        let taken = lock.try_take(key).await?;
+        Ok(taken.then_some(lock))
+    }
+
+    /// Asks whether the connection, and with it the lock, is still there; UNAVAILABLE where it is lost for good.
+    pub async fn check(&mut self) -> Result<()> {
+        let asked = tokio::time::timeout(self.patience, self.connection.ping()).await;
+        match asked {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(lost().because(from_sqlx(error))),
+            Err(_) => Err(lost()),
+        }
+    }
+
+    async fn try_take(&mut self, key: i64) -> Result<bool> {
+        let taking = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(key)
+            .fetch_one(&mut self.connection);
+        tokio::time::timeout(self.patience, taking)
+            .await
+            .map_err(|_| lost())?
+            .map_err(from_sqlx)
+    }
+}
+
+fn lost() -> Error {
+    Error::new(
+        Reason::DatabaseUnavailable,
+        "the connection that held a lock is lost",
+    )
+    .retry_after(super::error::RETRY_AFTER)
+}
+
+impl fmt::Debug for SessionLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionLock")
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{ApiKey, Bounds, Minted, derive_token, reach};
+use super::{Minted, derive_token, reach};
 use crate::{
     authority::{
         Authority, audit,
@@ -10,7 +10,12 @@ use crate::{
         idempotency::{Answer, Request},
     },
     clock::Timestamp,
-    domain::{ids::ApiKeyId, permission, standing::{Space, Standing}},
+    domain::{
+        api_key::{ApiKey, Bounds},
+        ids::ApiKeyId,
+        permission,
+        standing::{Space, Standing},
+    },
     error::{Error, Result},
     random,
     storage::{self, Transaction, api_keys::NewApiKey},
@@ -51,7 +56,7 @@ pub async fn create(
     let owner = owner(authority, caller, &wanted.user, &space).await?;
     let now = authority.clock.now();
     if let Some(request) = &request
-        && let Some(answer) = request.find(&authority.db.reader(), now).await?
+        && let Some(answer) = request.find(authority.db.reader(), now).await?
     {
         return answer_again(authority, &answer).await;
     }
@@ -65,12 +70,29 @@ pub async fn create(
     let seed = random::bytes::<32>()?;
     let id = ApiKeyId::random()?;
     let token = derive_token(&authority.master_key, &space.key_prefix, &id, 1, &seed)?;
-    let key = NewApiKey { id: &id, owner: &owner, wanted: &wanted, bounds: &bounds };
+    let key = NewApiKey {
+        id: &id,
+        owner: &owner,
+        display_name: &wanted.display_name,
+        description: &wanted.description,
+        bounds: &bounds,
+        labels: &wanted.labels,
+        disabled: wanted.disabled,
+    };
     storage::api_keys::insert(&transaction, &key, now).await?;
     storage::api_keys::insert_secret(&transaction, &id, 1, &token.digest(), now).await?;
     if let Some(request) = request {
         let made = serde_json::json!({ "api_key_id": id, "secret": 1 });
-        request.remember(&transaction, &Answer { made, seed: Some(seed) }, now).await?;
+        request
+            .remember(
+                &transaction,
+                Answer {
+                    made,
+                    seed: Some(seed),
+                },
+                now,
+            )
+            .await?;
     }
     let done = audit::Done {
         action: "api_key.create",
@@ -80,7 +102,10 @@ pub async fn create(
     };
     audit::record(&transaction, audit::Actor::caller(caller), done, now).await?;
     transaction.commit().await?;
-    Ok(Minted { key: described(authority, &id).await?, token })
+    Ok(Minted {
+        key: described(authority, &id).await?,
+        token,
+    })
 }
 
 /// The user whom the key will speak for. NOT_FOUND where the caller may not make keys for it.
@@ -126,7 +151,10 @@ async fn expiry(
         return Ok(wanted.bounds.expire_time);
     }
     let own_end = reach::own_end(authority, caller).await?;
-    Ok([Some(now + DEFAULT_LIFE), longest, own_end].into_iter().flatten().min())
+    Ok([Some(now + DEFAULT_LIFE), longest, own_end]
+        .into_iter()
+        .flatten()
+        .min())
 }
 
 /// INVALID_ARGUMENT for an expiry that is past, or later than the space allows.
@@ -139,10 +167,14 @@ pub(super) fn check_expiry(
         (Some(expiry), _) if expiry <= now => {
             Err(Error::field("api_key.expire_time", "must be in the future"))
         }
-        (Some(expiry), Some(longest)) if expiry > longest => {
-            Err(Error::field("api_key.expire_time", "is later than the space allows"))
-        }
-        (None, Some(_)) => Err(Error::field("api_key.expire_time", "is required in this space")),
+        (Some(expiry), Some(longest)) if expiry > longest => Err(Error::field(
+            "api_key.expire_time",
+            "is later than the space allows",
+        )),
+        (None, Some(_)) => Err(Error::field(
+            "api_key.expire_time",
+            "is required in this space",
+        )),
         _ => Ok(()),
     }
 }
@@ -160,7 +192,7 @@ pub(super) async fn answer_again(authority: &Authority, answer: &Answer) -> Resu
 
 /// A key that is known to be there.
 pub(super) async fn described(authority: &Authority, id: &ApiKeyId) -> Result<ApiKey> {
-    storage::api_keys::describe(&authority.db.reader(), id)
+    storage::api_keys::describe(authority.db.reader(), id)
         .await?
         .ok_or_else(|| Error::not_found("api_key"))
 }

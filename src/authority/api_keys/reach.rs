@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Bounds, record::KeyRecord};
 use crate::{
     authority::{Authority, caller::Caller, credentials::Credential},
     clock::Timestamp,
     domain::{
+        api_key::{Bounds, KeyRecord},
         ids::RoleName,
         permission::{Permission, PermissionSet, SELF, exceeds_grant},
         standing::Standing,
@@ -28,9 +28,14 @@ pub async fn require_within(
     }
     if bounds.scopes.is_empty() {
         if caller.is_narrowed() {
-            return Err(exceeds_grant("a key without scopes, by a narrowed credential"));
+            return Err(exceeds_grant(
+                "a key without scopes, by a narrowed credential",
+            ));
         }
-        let reach = owner.clone().narrowed_to(&bounds.roles).granted_to_key(&bounds.scopes);
+        let reach = owner
+            .clone()
+            .narrowed_to(&bounds.roles)
+            .granted_to_key(&bounds.scopes);
         caller.require_holding(&reach, space)?;
     } else {
         caller.require_holding(&bounds.scopes, space)?;
@@ -46,7 +51,10 @@ pub async fn require_within(
 
 /// A role that the key names must be its user's, and one that the caller has or holds all of.
 fn require_role(caller: &Caller, owner: &Standing, role: &RoleName) -> Result<()> {
-    let grants = owner.roles.get(role).ok_or_else(|| exceeds_grant(role.as_str()))?;
+    let grants = owner
+        .roles
+        .get(role)
+        .ok_or_else(|| exceeds_grant(role.as_str()))?;
     if caller.roles().contains(role) || caller.holds(grants, &owner.space.id) {
         return Ok(());
     }
@@ -56,7 +64,7 @@ fn require_role(caller: &Caller, owner: &Standing, role: &RoleName) -> Result<()
 /// Nobody holds keys for a user who may do, in any space, what they may not.
 async fn require_over(authority: &Authority, caller: &Caller, owner: &Standing) -> Result<()> {
     let own: PermissionSet = [Permission::known(SELF)].into_iter().collect();
-    for standing in storage::standing::everywhere(&authority.db.reader(), &owner.user.id).await? {
+    for standing in storage::standing::everywhere(authority.db.reader(), &owner.user.id).await? {
         let granted = standing.granted().without(&own);
         if !granted.is_empty() {
             caller.require_holding(&granted, &standing.space.id)?;
@@ -70,8 +78,10 @@ async fn own_key(authority: &Authority, caller: &Caller) -> Result<Option<Arc<Ke
     match (&caller.credential, caller.api_key_id()) {
         (Credential::ApiKey(key), _) => Ok(Some(Arc::clone(key))),
         (Credential::AccessToken(_), Some(id)) => {
-            let (record, _) =
-                authority.key_record(id).await?.ok_or_else(Error::credentials_invalid)?;
+            let (record, _) = authority
+                .key_record(id)
+                .await?
+                .ok_or_else(Error::credentials_invalid)?;
             Ok(Some(record))
         }
         (Credential::AccessToken(_), None) => Ok(None),
@@ -81,14 +91,19 @@ async fn own_key(authority: &Authority, caller: &Caller) -> Result<Option<Arc<Ke
 fn require_within_key(own: &KeyRecord, bounds: &Bounds) -> Result<()> {
     let audiences = own.audiences.is_empty()
         || (!bounds.audiences.is_empty()
-            && bounds.audiences.iter().all(|audience| own.audiences.contains(audience)));
+            && bounds
+                .audiences
+                .iter()
+                .all(|audience| own.audiences.contains(audience)));
     let networks = own.allowed_cidrs.is_empty()
         || (!bounds.allowed_cidrs.is_empty()
             && bounds
                 .allowed_cidrs
                 .iter()
                 .all(|network| own.allowed_cidrs.iter().any(|held| held.contains(network))));
-    let life = own.expire_time.is_none_or(|end| bounds.expire_time.is_some_and(|expiry| expiry <= end));
+    let life = own
+        .expire_time
+        .is_none_or(|end| bounds.expire_time.is_some_and(|expiry| expiry <= end));
     match (audiences, networks, life) {
         (true, true, true) => Ok(()),
         (false, _, _) => Err(exceeds_grant("audiences beyond the caller's own key")),
@@ -99,5 +114,7 @@ fn require_within_key(own: &KeyRecord, bounds: &Bounds) -> Result<()> {
 
 /// When the caller's own key ends: a new one that names no expiry ends no later.
 pub async fn own_end(authority: &Authority, caller: &Caller) -> Result<Option<Timestamp>> {
-    Ok(own_key(authority, caller).await?.and_then(|own| own.expire_time))
+    Ok(own_key(authority, caller)
+        .await?
+        .and_then(|own| own.expire_time))
 }

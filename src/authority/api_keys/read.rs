@@ -1,12 +1,16 @@
 //! Describes keys, one or many; never their secrets.
 
-use super::{ApiKey, State, Verb};
+use super::Verb;
 use crate::{
     authority::{Authority, caller::Caller, page::Listing},
     clock::Timestamp,
-    domain::{ids::{SpaceId, UserId}, permission},
+    domain::{
+        api_key::{ApiKey, State},
+        ids::{SpaceId, UserId},
+        permission,
+    },
     error::{Error, Result},
-    storage,
+    storage::{self, api_keys::Wanted},
 };
 
 /// One key. NOT_FOUND where it does not exist or the caller may not know of it.
@@ -27,25 +31,6 @@ pub struct Filter {
     pub expire_before: Option<Timestamp>,
     /// Only keys not used since, or never.
     pub unused_since: Option<Timestamp>,
-}
-
-/// What a listing is narrowed to, once it is known who asks.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// In this space.
-    pub space: SpaceId,
-    /// Of this user alone.
-    pub user: Option<UserId>,
-    /// In these states.
-    pub states: Vec<State>,
-    /// Only keys that expire before.
-    pub expire_before: Option<Timestamp>,
-    /// Only keys not used since, or never.
-    pub unused_since: Option<Timestamp>,
-    /// Only keys after this one, newest first.
-    pub after: Option<(Timestamp, String)>,
-    /// At most so many.
-    pub limit: u64,
 }
 
 /// A page of keys, newest first, and the token of the next one.
@@ -75,13 +60,17 @@ pub async fn list(
         limit: page_size as u64 + 1,
     };
     let mut keys =
-        storage::api_keys::list(&authority.db.reader(), &wanted, authority.clock.now()).await?;
+        storage::api_keys::list(authority.db.reader(), &wanted, authority.clock.now()).await?;
     if keys.len() <= page_size {
         return Ok((keys, String::new()));
     }
     keys.truncate(page_size);
-    let last = keys.last().map(|key| format!("{} {}", key.create_time.micros(), key.id));
-    let next = last.map(|last| authority.pages.seal(listing, &last)).unwrap_or_default();
+    let last = keys
+        .last()
+        .map(|key| format!("{} {}", key.create_time.micros(), key.id));
+    let next = last
+        .map(|last| authority.pages.seal(listing, &last))
+        .unwrap_or_default();
     Ok((keys, next))
 }
 
@@ -105,7 +94,10 @@ async fn user(
     if sees_others {
         return user.map(|standing| Some(standing.user.id));
     }
-    let own = user.ok().map(|standing| standing.user.id).filter(|id| id == caller.user_id());
+    let own = user
+        .ok()
+        .map(|standing| standing.user.id)
+        .filter(|id| id == caller.user_id());
     let own = own.ok_or_else(|| Error::not_found("user"))?;
     caller.require(permission::SELF, space)?;
     Ok(Some(own))

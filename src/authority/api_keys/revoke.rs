@@ -2,10 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::{ApiKey, Verb, create::described};
+use super::{Verb, create::described};
 use crate::{
     authority::{Authority, audit, caller::Caller},
     domain::{
+        api_key::ApiKey,
         ids::ApiKeyId,
         revocation::{Decision, Reason, Subject},
     },
@@ -54,8 +55,12 @@ pub async fn end(
     let decision = Decision::revocation(subject, space.cloned(), reason);
     pending.append(&transaction, &decision, now).await?;
     if newly_ended {
-        let done =
-            audit::Done { action: "api_key.revoke", space, resource: id.as_str(), details: &[] };
+        let done = audit::Done {
+            action: "api_key.revoke",
+            space,
+            resource: id.as_str(),
+            details: &[],
+        };
         audit::record(&transaction, actor, done, now).await?;
     }
     transaction.commit().await?;

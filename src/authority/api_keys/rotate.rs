@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ApiKey, Minted, State, Verb, create, derive_token, not_active, reach, update};
+use super::{Minted, Verb, create, derive_token, not_active, reach, require_not_revoked, update};
 use crate::{
     authority::{
         Authority, audit,
@@ -12,7 +12,10 @@ use crate::{
         idempotency::{Answer, Request},
     },
     clock::Timestamp,
-    domain::revocation::{Decision, Reason, Subject},
+    domain::{
+        api_key::{ApiKey, State},
+        revocation::{Decision, Reason, Subject},
+    },
     error::{Error, Reason as Why, Result},
     log::{Effect, Pending},
     random,
@@ -48,7 +51,7 @@ pub async fn rotate(
     let key = super::named(authority, caller, named, Verb::RotateOrRevoke).await?;
     let now = authority.clock.now();
     if let Some(request) = &request
-        && let Some(answer) = request.find(&authority.db.reader(), now).await?
+        && let Some(answer) = request.find(authority.db.reader(), now).await?
     {
         return answer_again(authority, &key, &answer, until).await;
     }
@@ -59,14 +62,19 @@ pub async fn rotate(
     }
     let rotates_itself = caller.api_key_id() == Some(&key.id);
     if rotates_itself && overlap < MIN_OWN_OVERLAP {
-        return Err(Error::field("overlap", "must be at least 5 minutes where the key rotates itself"));
+        return Err(Error::field(
+            "overlap",
+            "must be at least 5 minutes where the key rotates itself",
+        ));
     }
     if !rotates_itself {
         let owner = update::owner(authority, &key).await?;
         reach::require_within(authority, caller, &owner, &key.bounds).await?;
     }
     let rotation = Rotation { key, overlap, now };
-    rotation.carry_out(authority, caller, request.as_ref(), until).await
+    rotation
+        .carry_out(authority, caller, request.as_ref(), until)
+        .await
 }
 
 struct Rotation {
@@ -89,15 +97,26 @@ impl Rotation {
         let mut pending = authority.log.pending();
         let transaction = authority.db.begin().await?;
         caller.judge_again(authority, &transaction).await?;
-        storage::api_keys::advance_secret(&transaction, id, self.key.current_secret, self.now).await?;
-        storage::api_keys::insert_secret(&transaction, id, number, &token.digest(), self.now).await?;
+        storage::api_keys::advance_secret(&transaction, id, self.key.current_secret, self.now)
+            .await?;
+        storage::api_keys::insert_secret(&transaction, id, number, &token.digest(), self.now)
+            .await?;
         let ended = self.end_old_secrets(&transaction).await?;
         let event = self.append(&transaction, &mut pending).await?;
         if let Some(request) = request {
             let made = serde_json::json!({
                 "api_key_id": id, "secret": number, "event_id": event, "ended": ended,
             });
-            request.remember(&transaction, &Answer { made, seed: Some(seed) }, self.now).await?;
+            request
+                .remember(
+                    &transaction,
+                    Answer {
+                        made,
+                        seed: Some(seed),
+                    },
+                    self.now,
+                )
+                .await?;
         }
         let done = audit::Done {
             action: "api_key.rotate",
@@ -109,14 +128,18 @@ impl Rotation {
         transaction.commit().await?;
         let effect = pending.effect(until).await.filter(|_| ended);
         let key = create::described(authority, id).await?;
-        Ok(Rotated { minted: Minted { key, token }, effect })
+        Ok(Rotated {
+            minted: Minted { key, token },
+            effect,
+        })
     }
 
     /// The current secret gets its deadline, one before it ends now. Whether a good secret ended at once.
     async fn end_old_secrets(&self, transaction: &Transaction) -> Result<bool> {
         let current = self.key.current_secret;
         let older =
-            storage::api_keys::end_secrets_before(transaction, &self.key.id, current, self.now).await?;
+            storage::api_keys::end_secrets_before(transaction, &self.key.id, current, self.now)
+                .await?;
         let deadline = self.now + self.overlap;
         storage::api_keys::set_deadline(transaction, &self.key.id, current, deadline).await?;
         Ok(older > 0 || self.overlap.is_zero())
@@ -131,7 +154,10 @@ impl Rotation {
         } else {
             Decision::change(subject, space)
         };
-        Ok(pending.append(transaction, &decision, self.now).await?.to_string())
+        Ok(pending
+            .append(transaction, &decision, self.now)
+            .await?
+            .to_string())
     }
 }
 
@@ -141,17 +167,18 @@ async fn answer_again(
     answer: &Answer,
     until: Instant,
 ) -> Result<Rotated> {
-    key.require_not_revoked()?;
+    require_not_revoked(key)?;
     let minted = create::answer_again(authority, answer).await?;
     if answer.made["secret"].as_i64() != Some(minted.key.current_secret) {
-        return Err(Error::new(Why::ConcurrentModification, "the key was rotated again since"));
+        return Err(Error::new(
+            Why::ConcurrentModification,
+            "the key was rotated again since",
+        ));
     }
     let event = answer.made["event_id"].as_str().unwrap_or_default();
     let event = crate::domain::ids::EventId::known(event);
     let mut pending = authority.log.pending();
-    if let Some(found) =
-        storage::revocation_log::find_event(&authority.db.reader(), &event).await?
-    {
+    if let Some(found) = storage::revocation_log::find_event(authority.db.reader(), &event).await? {
         pending.join(&found);
     }
     let ended = answer.made["ended"].as_bool().unwrap_or_default();

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::{ApiKey, Bounds, Verb, create, reach};
+use super::{Verb, create, reach, require_not_revoked};
 use crate::{
     authority::{Authority, audit, caller::Caller},
     clock::Timestamp,
     domain::{
+        api_key::{ApiKey, Bounds},
         ids::RoleName,
         revocation::{Decision, Reason, Subject},
         standing::Standing,
@@ -51,12 +52,15 @@ pub async fn update(
     until: Instant,
 ) -> Result<(ApiKey, Option<Effect>)> {
     let before = super::named(authority, caller, named, Verb::Update).await?;
-    before.require_not_revoked()?;
+    require_not_revoked(&before)?;
     let now = authority.clock.now();
     let after = changed(before.clone(), changes, now);
     let owner = owner(authority, &before).await?;
     if before.bounds.expire_time != after.bounds.expire_time {
-        let longest = owner.space.max_api_key_ttl.map(|ttl| before.create_time + ttl);
+        let longest = owner
+            .space
+            .max_api_key_ttl
+            .map(|ttl| before.create_time + ttl);
         create::check_expiry(after.bounds.expire_time, longest, now)?;
     }
     if adds(&before, &after) {
@@ -73,7 +77,9 @@ pub async fn update(
         let decision = Decision::revocation(subject, space, Reason::PrivilegesChanged);
         pending.append(&transaction, &decision, now).await?;
     } else if before.bounds != after.bounds || before.disabled != after.disabled {
-        pending.append(&transaction, &Decision::change(subject, space), now).await?;
+        pending
+            .append(&transaction, &Decision::change(subject, space), now)
+            .await?;
     }
     let done = audit::Done {
         action: "api_key.update",
@@ -90,7 +96,7 @@ pub async fn update(
 /// The user whom the key speaks for. One that no longer acts in the space leaves nothing to change.
 pub(super) async fn owner(authority: &Authority, key: &ApiKey) -> Result<Standing> {
     let space = Some(key.space_id.as_str());
-    storage::standing::standing(&authority.db.reader(), key.user_id.as_str(), space)
+    storage::standing::standing(authority.db.reader(), key.user_id.as_str(), space)
         .await?
         .ok_or_else(|| Error::not_found("api_key"))
 }

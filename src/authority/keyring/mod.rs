@@ -99,7 +99,9 @@ impl Keyring {
         let asked = authority.clock.now();
         let recent = |now: Timestamp| {
             let pause = i64::try_from(LEARN_PAUSE.as_micros()).unwrap_or(i64::MAX);
-            now.micros().saturating_sub(self.learned.load(Ordering::SeqCst)) < pause
+            now.micros()
+                .saturating_sub(self.learned.load(Ordering::SeqCst))
+                < pause
         };
         if recent(asked) {
             return Ok(false);
@@ -109,7 +111,7 @@ impl Keyring {
             return Ok(true);
         }
         self.learned.store(asked.micros(), Ordering::SeqCst);
-        let (published, active) = read(&authority.db.reader(), &authority.master_key).await?;
+        let (published, active) = read(authority.db.reader(), &authority.master_key).await?;
         if published.jwks_json != self.published.load().jwks_json {
             self.published.store(Arc::new(published));
             self.changed.send_replace(());

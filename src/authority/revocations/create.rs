@@ -12,7 +12,7 @@ use crate::{
     domain::{
         ids::{ApiKeyId, EventId, SpaceId, UserId},
         permission,
-        revocation::{Decision, Entry, Position, Reason, Subject},
+        revocation::{Decision, Entry, FORGET_AFTER, Position, Reason, Subject},
     },
     error::{Error, Result},
     log::{Effect, Pending},
@@ -65,7 +65,7 @@ pub async fn create(
     let target = resolve(authority, caller, &wanted).await?;
     let now = authority.clock.now();
     if let Some(request) = &request
-        && let Some(answer) = request.find(&authority.db.reader(), now).await?
+        && let Some(answer) = request.find(authority.db.reader(), now).await?
     {
         return answer_again(authority, target, &answer, until).await;
     }
@@ -86,7 +86,9 @@ pub async fn create(
     let event_id = pending.append(&transaction, &target, now).await?;
     if let Some(request) = request {
         let made = serde_json::json!({ "event_id": event_id });
-        request.remember(&transaction, &Answer { made, seed: None }, now).await?;
+        request
+            .remember(&transaction, Answer { made, seed: None }, now)
+            .await?;
     }
     audit(&transaction, caller, &target, &wanted.comment, now).await?;
     transaction.commit().await?;
@@ -97,9 +99,10 @@ pub async fn create(
 async fn resolve(authority: &Authority, caller: &Caller, wanted: &Wanted) -> Result<Decision> {
     caller.require(permission::REVOCATIONS_CREATE, caller.space_id())?;
     let (subject, space_id) = match (&wanted.subject, &wanted.space) {
-        (Subject::User(named), InSpace::Every) => {
-            (Subject::User(any_user(authority, caller, named).await?), None)
-        }
+        (Subject::User(named), InSpace::Every) => (
+            Subject::User(any_user(authority, caller, named).await?),
+            None,
+        ),
         (_, InSpace::Every) => {
             return Err(Error::field("space", "may be * for a user alone"));
         }
@@ -116,7 +119,10 @@ async fn resolve(authority: &Authority, caller: &Caller, wanted: &Wanted) -> Res
         }
         (subject, InSpace::Named(space)) => {
             let space = caller.space(authority, space).await?.id;
-            (in_space(authority, caller, subject, &space).await?, Some(space))
+            (
+                in_space(authority, caller, subject, &space).await?,
+                Some(space),
+            )
         }
     };
     Ok(Decision {
@@ -137,7 +143,7 @@ async fn in_space(
             Ok(Subject::User(user.user.id))
         }
         Subject::Role(name) => {
-            if storage::roles::exists(&authority.db.reader(), space, name).await? {
+            if storage::roles::exists(authority.db.reader(), space, name).await? {
                 return Ok(subject.clone());
             }
             Err(Error::not_found("role"))
@@ -155,10 +161,15 @@ async fn in_space(
 /// A user of any space, for who may revoke in every space.
 async fn any_user(authority: &Authority, caller: &Caller, named: &UserId) -> Result<UserId> {
     if !caller.in_system() {
-        return Err(Error::permission_missing(permission::REVOCATIONS_CREATE, "system"));
+        return Err(Error::permission_missing(
+            permission::REVOCATIONS_CREATE,
+            "system",
+        ));
     }
-    let standing = storage::standing::standing(&authority.db.reader(), named.as_str(), None).await?;
-    standing.map(|standing| standing.user.id).ok_or_else(|| Error::not_found("user"))
+    let standing = storage::standing::standing(authority.db.reader(), named.as_str(), None).await?;
+    standing
+        .map(|standing| standing.user.id)
+        .ok_or_else(|| Error::not_found("user"))
 }
 
 async fn space_of_key(
@@ -170,7 +181,7 @@ async fn space_of_key(
     if !beside.is_empty() {
         return Err(Error::field("space", "an API key brings its own"));
     }
-    storage::api_keys::describe(&authority.db.reader(), id)
+    storage::api_keys::describe(authority.db.reader(), id)
         .await?
         .map(|key| key.space_id)
         .filter(|space| caller.sees(space))
@@ -252,19 +263,30 @@ async fn answer_again(
 ) -> Result<Created> {
     let event_id = EventId::known(answer.made["event_id"].as_str().unwrap_or_default());
     let mut pending = authority.log.pending();
-    if let Some(found) = revocation_log::find_event(&authority.db.reader(), &event_id).await? {
+    if let Some(found) = revocation_log::find_event(authority.db.reader(), &event_id).await? {
         pending.join(&found);
     }
     finish(target, pending, until).await
 }
 
 async fn finish(target: Decision, pending: Pending, until: Instant) -> Result<Created> {
-    let (event_id, create_time) = pending.first().ok_or_else(|| Error::not_found("revocation"))?;
+    let (event_id, create_time) = pending
+        .first()
+        .ok_or_else(|| Error::not_found("revocation"))?;
     let effect = pending.effect(until).await;
-    let position = effect.as_ref().and_then(|effect| effect.position).unwrap_or(Position(0));
-    let forget_time = create_time + crate::log::FORGET_AFTER;
+    let position = effect
+        .as_ref()
+        .and_then(|effect| effect.position)
+        .unwrap_or(Position(0));
+    let forget_time = create_time + FORGET_AFTER;
     Ok(Created {
-        entry: Entry { event_id, position, decision: target, create_time, forget_time },
+        entry: Entry {
+            event_id,
+            position,
+            decision: target,
+            create_time,
+            forget_time,
+        },
         effect,
     })
 }

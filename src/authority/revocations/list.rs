@@ -57,8 +57,16 @@ pub async fn list(
         }
     }
     let cursor = authority.log.cursor(position, mark, spaces.coverage());
-    let next_page_token = if position < head { cursor.clone() } else { String::new() };
-    Ok(Page { entries, next_page_token, cursor })
+    let next_page_token = if position < head {
+        cursor.clone()
+    } else {
+        String::new()
+    };
+    Ok(Page {
+        entries,
+        next_page_token,
+        cursor,
+    })
 }
 
 async fn start(
@@ -74,6 +82,9 @@ async fn start(
     if cursor.coverage == spaces.coverage() {
         Ok((cursor.position, cursor.mark))
     } else {
-        Err(Error::new(Reason::PageTokenInvalid, "not a page token of this listing"))
+        Err(Error::new(
+            Reason::PageTokenInvalid,
+            "not a page token of this listing",
+        ))
     }
 }

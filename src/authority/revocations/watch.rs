@@ -128,10 +128,16 @@ async fn place(
         Start::After(text) => {
             let cursor = authority.log.open_cursor(text)?;
             if cursor.coverage != coverage {
-                return Err(Error::new(Reason::CursorFilter, "the cursor was of a stream of other spaces"));
+                return Err(Error::new(
+                    Reason::CursorFilter,
+                    "the cursor was of a stream of other spaces",
+                ));
             }
             if cursor.position > head {
-                return Err(Error::new(Reason::CursorAhead, "the cursor is ahead of the log"));
+                return Err(Error::new(
+                    Reason::CursorAhead,
+                    "the cursor is ahead of the log",
+                ));
             }
             check_mark(authority, cursor.position, cursor.mark).await?;
             Ok((cursor.position, cursor.mark))
@@ -143,17 +149,26 @@ async fn place(
 async fn check_mark(authority: &Authority, position: Position, mark: EntryMark) -> Result<()> {
     let floor = authority.log.floor().await?;
     if position < floor {
-        return Err(Error::new(Reason::CursorExpired, "the log no longer reaches back to the cursor"));
+        return Err(Error::new(
+            Reason::CursorExpired,
+            "the log no longer reaches back to the cursor",
+        ));
     }
     if position == floor {
         return Ok(());
     }
     let before = Position(position.0 - 1);
     let there = authority.log.after(before, 1).await?;
-    if there.first().is_some_and(|entry| EntryMark::of(&entry.event_id) == mark) {
+    if there
+        .first()
+        .is_some_and(|entry| EntryMark::of(&entry.event_id) == mark)
+    {
         return Ok(());
     }
-    Err(Error::new(Reason::CursorForeign, "the cursor is of another log"))
+    Err(Error::new(
+        Reason::CursorForeign,
+        "the cursor is of another log",
+    ))
 }
 
 struct Stream {
@@ -202,7 +217,12 @@ impl Stream {
     async fn send_entries(&mut self) -> Result<(), End> {
         loop {
             self.check_standing()?;
-            let entries = self.authority.log.after(self.position, BATCH).await.map_err(Err)?;
+            let entries = self
+                .authority
+                .log
+                .after(self.position, BATCH)
+                .await
+                .map_err(Err)?;
             let Some(last) = entries.last() else { break };
             (self.position, self.mark) = (last.position, EntryMark::of(&last.event_id));
             let now = self.authority.clock.now();
@@ -224,7 +244,9 @@ impl Stream {
 
     /// Proves that nothing is missing; says nothing where the log cannot be read.
     async fn send_heartbeat(&mut self) -> Result<(), End> {
-        let Ok(read) = self.authority.log.catch_up().await else { return Ok(()) };
+        let Ok(read) = self.authority.log.catch_up().await else {
+            return Ok(());
+        };
         self.send_entries().await?;
         if self.position >= read.position && self.caught_up {
             self.send(Kind::Heartbeat(read.read_time)).await?;
@@ -248,7 +270,9 @@ impl Stream {
 
     fn until_expiry(&self) -> Duration {
         let now = self.authority.clock.now();
-        self.caller.expire_time().map_or(LIFE, |expiry| expiry.since(now))
+        self.caller
+            .expire_time()
+            .map_or(LIFE, |expiry| expiry.since(now))
     }
 
     async fn send(&mut self, kind: Kind) -> Result<(), End> {
@@ -270,12 +294,21 @@ impl Stream {
 
     fn message(&self, kind: Kind) -> Message {
         let coverage = self.spaces.coverage();
-        let cursor = self.authority.log.cursor(self.position, self.mark, coverage);
-        Message { kind, position: self.position, cursor }
+        let cursor = self
+            .authority
+            .log
+            .cursor(self.position, self.mark, coverage);
+        Message {
+            kind,
+            position: self.position,
+            cursor,
+        }
     }
 }
 
 /// Anything from 0 to 1; the middle where the machine gives no randomness.
 fn fraction() -> f64 {
-    random::bytes::<4>().map_or(0.5, |bytes| f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
+    random::bytes::<4>().map_or(0.5, |bytes| {
+        f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
+    })
 }

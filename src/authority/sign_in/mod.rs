@@ -17,13 +17,19 @@ use crate::{
 /// The user who has this name and password. UNAUTHENTICATED, after the same work, where there is none.
 ///
 /// The name may belong to nobody, or have no form of a name at all: nothing returns before the hash.
-pub async fn check_password(authority: &Authority, username: &str, password: &str) -> Result<UserId> {
-    let password = Password::presented(password)?;
+pub async fn check_password(
+    authority: &Authority,
+    username: &str,
+    password: String,
+) -> Result<UserId> {
+    let password = Password::presented(password, "password.password")?;
     let secret = match Username::parse(username, "username") {
-        Ok(name) => storage::users::sign_in_secret(&authority.db.reader(), &name).await?,
+        Ok(name) => storage::users::sign_in_secret(authority.db.reader(), &name).await?,
         Err(_) => None,
     };
-    let stored = secret.as_ref().and_then(|secret| secret.password_hash.as_deref());
+    let stored = secret
+        .as_ref()
+        .and_then(|secret| secret.password_hash.as_deref());
     let verdict = authority.hashing.verify(&password, stored).await?;
     let secret = secret
         .filter(|secret| verdict.matches && !secret.disabled)
@@ -35,7 +41,11 @@ pub async fn check_password(authority: &Authority, username: &str, password: &st
 }
 
 /// Replaces a hash that is weaker than today's, where nobody else has replaced it. A failure is left to the next sign-in.
-async fn renew_hash(authority: &Authority, secret: &storage::users::SignInSecret, password: &Password) {
+async fn renew_hash(
+    authority: &Authority,
+    secret: &storage::users::SignInSecret,
+    password: &Password,
+) {
     let renewed = async {
         let hash = authority.hashing.hash(password).await?;
         let transaction = authority.db.begin().await?;

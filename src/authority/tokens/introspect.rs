@@ -1,7 +1,11 @@
 //! Says whether a token is active, to a caller that may judge it.
 
 use crate::{
-    authority::{Authority, caller::Caller, credentials::{Credential, Inactive}},
+    authority::{
+        Authority,
+        caller::Caller,
+        credentials::{Credential, Inactive},
+    },
     clock::Timestamp,
     domain::permission::{self, PermissionSet},
     error::Result,
@@ -32,7 +36,9 @@ pub async fn introspect(
         Ok(credential)
     });
     if let Ok(Credential::ApiKey(key)) = &verdict {
-        authority.last_use.note_address(&key.id, &question.client_address);
+        authority
+            .last_use
+            .note_address(&key.id, &question.client_address);
     }
     Ok(verdict.map_err(|inactive| tell(caller, inactive)))
 }
@@ -55,5 +61,9 @@ fn decide(caller: &Caller, credential: &Credential, question: &Question) -> Resu
 
 /// Only who may know learns why.
 fn tell(caller: &Caller, inactive: Inactive) -> Inactive {
-    if caller.scopes().contains(permission::TOKENS_EXPLAIN) { inactive } else { Inactive::Unspecified }
+    if caller.scopes().contains(permission::TOKENS_EXPLAIN) {
+        inactive
+    } else {
+        Inactive::Unspecified
+    }
 }

@@ -4,14 +4,10 @@ use std::time::Duration;
 
 use super::IssuedToken;
 use crate::{
-    authority::{
-        Authority, Call,
-        api_keys::record::KeyRecord,
-        credentials::Credential,
-        sign_in,
-    },
+    authority::{Authority, Call, credentials::Credential, sign_in},
     clock::Timestamp,
     domain::{
+        api_key::KeyRecord,
         ids::{ApiKeyId, SessionId, TokenId},
         jwt::AccessToken,
         permission::{PermissionSet, exceeds_grant},
@@ -43,14 +39,14 @@ pub struct Wanted {
 pub async fn for_password(
     authority: &Authority,
     username: &str,
-    password: &str,
+    password: String,
     wanted: &Wanted,
 ) -> Result<IssuedToken> {
     // Before the first row is read: whatever changes from here on has a later place than the token's `rev`.
     let rev = authority.log.head().await?;
     let user = sign_in::check_password(authority, username, password).await?;
     let named = (!wanted.space.is_empty()).then_some(wanted.space.as_str());
-    let standing = storage::standing::standing(&authority.db.reader(), user.as_str(), named)
+    let standing = storage::standing::standing(authority.db.reader(), user.as_str(), named)
         .await?
         .filter(Standing::acts_here)
         .ok_or_else(|| Error::not_found("space"))?;
@@ -60,7 +56,17 @@ pub async fn for_password(
     let now = authority.clock.now();
     authority.last_use.note_sign_in(&standing.user.id, now);
     let granted = standing.granted();
-    mint(authority, &Grant { standing: &standing, granted: &granted, key: None, rev }, wanted, now)
+    mint(
+        authority,
+        &Grant {
+            standing: &standing,
+            granted: &granted,
+            key: None,
+            rev,
+        },
+        wanted,
+        now,
+    )
 }
 
 /// Exchanges an API key for a JWT of the key's space. UNAUTHENTICATED where the key is not good.
@@ -74,7 +80,9 @@ pub async fn for_api_key(
     let Ok((Credential::ApiKey(key), _)) = authority.judge(api_key_token, now).await? else {
         return Err(Error::credentials_invalid());
     };
-    authority.last_use.note_address(&key.id, &call.client_address);
+    authority
+        .last_use
+        .note_address(&key.id, &call.client_address);
     if !key.allowed_cidrs.is_empty() {
         return Err(Error::new(
             Reason::ApiKeyBound,
@@ -87,7 +95,12 @@ pub async fn for_api_key(
     }
     // The record is as old as its position says: what changed since then must count against the token.
     let rev = key.position;
-    let grant = Grant { standing: &key.standing, granted: &key.granted, key: Some(&key), rev };
+    let grant = Grant {
+        standing: &key.standing,
+        granted: &key.granted,
+        key: Some(&key),
+        rev,
+    };
     mint(authority, &grant, wanted, now)
 }
 
@@ -106,7 +119,11 @@ fn mint(
     now: Timestamp,
 ) -> Result<IssuedToken> {
     wanted.scopes.require_within(grant.granted)?;
-    let scopes = if wanted.scopes.is_empty() { grant.granted } else { &wanted.scopes };
+    let scopes = if wanted.scopes.is_empty() {
+        grant.granted
+    } else {
+        &wanted.scopes
+    };
     let audiences = audiences(authority, grant, wanted)?;
     let ttl = wanted_ttl(grant, wanted)?;
     let issue_time = now.to_the_second();
@@ -116,7 +133,14 @@ fn mint(
         narrowed: !wanted.scopes.is_empty() || grant.key.is_some_and(KeyRecord::is_narrowed),
         session_id: SessionId::random()?,
         auth_time: issue_time,
-        ..describe(authority, grant.standing, grant.key.map(|key| &key.id), issue_time, ttl, grant.rev)?
+        ..describe(
+            authority,
+            grant.standing,
+            grant.key.map(|key| &key.id),
+            issue_time,
+            ttl,
+            grant.rev,
+        )?
     };
     let claims = end_with_key(claims, grant.key);
     sign(authority, claims)
@@ -167,7 +191,10 @@ pub(super) fn end_with_key(mut claims: AccessToken, key: Option<&KeyRecord>) -> 
 pub(super) fn sign(authority: &Authority, mut claims: AccessToken) -> Result<IssuedToken> {
     claims.signing_key_id = authority.keyring.active_id();
     let access_token = authority.keyring.sign(&claims)?;
-    Ok(IssuedToken { access_token, claims })
+    Ok(IssuedToken {
+        access_token,
+        claims,
+    })
 }
 
 fn audiences(authority: &Authority, grant: &Grant<'_>, wanted: &Wanted) -> Result<Vec<String>> {
@@ -184,12 +211,18 @@ fn audiences(authority: &Authority, grant: &Grant<'_>, wanted: &Wanted) -> Resul
         .filter(|audience| !of_key.is_empty() && !of_key.contains(audience))
         .map(String::as_str)
         .collect();
-    if excess.is_empty() { Ok(wanted.audiences.clone()) } else { Err(exceeds_grant(&excess.join(" "))) }
+    if excess.is_empty() {
+        Ok(wanted.audiences.clone())
+    } else {
+        Err(exceeds_grant(&excess.join(" ")))
+    }
 }
 
 fn wanted_ttl(grant: &Grant<'_>, wanted: &Wanted) -> Result<Duration> {
     let longest = grant.standing.space.max_token_ttl;
-    let Some(ttl) = wanted.ttl else { return Ok(longest) };
+    let Some(ttl) = wanted.ttl else {
+        return Ok(longest);
+    };
     if ttl < MIN_TTL || ttl > longest {
         return Err(Error::field(
             "ttl",

@@ -27,8 +27,14 @@ pub async fn revoke(
     if api_key::has_form(token) {
         return revoke_api_key(authority, token, call, until).await;
     }
-    match authority.authenticate_jwt(token, authority.clock.now()).await? {
-        Ok(held) => Ok(end_session(authority, &held, call).await?.effect(until).await),
+    match authority
+        .authenticate_jwt(token, authority.clock.now())
+        .await?
+    {
+        Ok(held) => Ok(end_session(authority, &held, call)
+            .await?
+            .effect(until)
+            .await),
         Err(_) => Ok(None),
     }
 }
@@ -69,8 +75,12 @@ async fn revoke_api_key(
     call: &Call,
     until: Instant,
 ) -> Result<Option<Effect>> {
-    let Some(presented) = ApiKeyToken::parse(token) else { return Ok(None) };
-    let Some((key, _)) = authority.key_record(&presented.id).await? else { return Ok(None) };
+    let Some(presented) = ApiKeyToken::parse(token) else {
+        return Ok(None);
+    };
+    let Some((key, _)) = authority.key_record(&presented.id).await? else {
+        return Ok(None);
+    };
     match key.check(&presented, authority.clock.now()) {
         // What is revoked already is waited for anew; what is only switched off can still be ended.
         Ok(_) | Err(Inactive::Revoked | Inactive::Disabled) => {}

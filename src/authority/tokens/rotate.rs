@@ -7,14 +7,13 @@ use tokio::time::Instant;
 use super::{IssuedToken, issue};
 use crate::{
     authority::{
-        Authority, Call,
-        api_keys::record::KeyRecord,
-        audit,
+        Authority, Call, audit,
         credentials::{Credential, VerifiedToken},
         idempotency::{Answer, Request},
     },
     clock::{Timestamp, boottime},
     domain::{
+        api_key::KeyRecord,
         ids::EventId,
         jwt::AccessToken,
         permission::PermissionSet,
@@ -55,15 +54,29 @@ pub async fn rotate(
     };
     let request = request(&held.token)?;
     let judged = alive_but_for_rotation(authority, &held, now)?;
-    if storage::rotated_tokens::find(&authority.db.reader(), &held.token.token_id).await?.is_some() {
+    if storage::rotated_tokens::find(authority.db.reader(), &held.token.token_id)
+        .await?
+        .is_some()
+    {
         return answer_again(authority, request, &held, until).await;
     }
     // Not rotated, yet dead as such: somebody revoked just this token.
-    if !matches!(authority.judge(access_token, now).await?, Ok((Credential::AccessToken(_), _))) {
+    if !matches!(
+        authority.judge(access_token, now).await?,
+        Ok((Credential::AccessToken(_), _))
+    ) {
         return Err(Error::credentials_invalid());
     }
-    let rotation = Rotation { held, rev: rev.min(judged), judged, overlap, now };
-    let (token, pending) = rotation.carry_out(authority, request.as_ref(), call).await?;
+    let rotation = Rotation {
+        held,
+        rev: rev.min(judged),
+        judged,
+        overlap,
+        now,
+    };
+    let (token, pending) = rotation
+        .carry_out(authority, request.as_ref(), call)
+        .await?;
     let effect = pending.effect(until).await.filter(|_| overlap.is_zero());
     Ok(Rotated { token, effect })
 }
@@ -75,7 +88,10 @@ fn alive_but_for_rotation(
     now: Timestamp,
 ) -> Result<Position> {
     let applied = authority.log.applied()?;
-    if applied.revocations().kills(&held.token, &held.targets.without_token(), now) {
+    if applied
+        .revocations()
+        .kills(&held.token, &held.targets.without_token(), now)
+    {
         return Err(Error::credentials_invalid());
     }
     Ok(applied.position())
@@ -105,13 +121,20 @@ impl Rotation {
         let event_id = EventId::new(self.now)?;
         self.claim(&transaction, &event_id).await?;
         let credential = Credential::AccessToken(Arc::clone(&self.held));
-        credential.judge_again(authority, &transaction, self.judged).await?;
+        credential
+            .judge_again(authority, &transaction, self.judged)
+            .await?;
 
         let token = issue::sign(authority, self.successor(authority, &transaction).await?)?;
-        pending.append_as(&transaction, &event_id, &self.decision(), self.now).await?;
+        pending
+            .append_as(&transaction, &event_id, &self.decision(), self.now)
+            .await?;
         if let Some(request) = request {
-            let answer = Answer { made: made(&token, &event_id)?, seed: None };
-            request.remember(&transaction, &answer, self.now).await?;
+            let answer = Answer {
+                made: made(&token, &event_id)?,
+                seed: None,
+            };
+            request.remember(&transaction, answer, self.now).await?;
         }
         let actor = audit::Actor {
             user: Some(&old.subject),
@@ -130,7 +153,11 @@ impl Rotation {
     }
 
     /// What the new token says: the user's roles, and the key behind it, as this transaction sees them.
-    async fn successor(&self, authority: &Authority, transaction: &Transaction) -> Result<AccessToken> {
+    async fn successor(
+        &self,
+        authority: &Authority,
+        transaction: &Transaction,
+    ) -> Result<AccessToken> {
         let old = &self.held.token;
         let (standing, granted, key) = self.granted_now(transaction).await?;
         let session_end = old.auth_time + standing.space.max_session_age;
@@ -140,9 +167,16 @@ impl Rotation {
                 "the sign-in behind the session is too old",
             ));
         }
-        let life = old.expire_time.since(old.issue_time).min(standing.space.max_token_ttl);
+        let life = old
+            .expire_time
+            .since(old.issue_time)
+            .min(standing.space.max_token_ttl);
         let issue_time = self.now.to_the_second();
-        let scopes = if old.narrowed { old.scopes.intersection(&granted) } else { granted };
+        let scopes = if old.narrowed {
+            old.scopes.intersection(&granted)
+        } else {
+            granted
+        };
         let key_id = old.api_key_id.as_ref();
         let claims = AccessToken {
             audiences: old.audiences.clone(),
@@ -215,22 +249,31 @@ async fn answer_again(
     held: &VerifiedToken,
     until: Instant,
 ) -> Result<Rotated> {
-    let aborted = || Error::new(Reason::ConcurrentModification, "the token has been rotated already");
+    let aborted = || {
+        Error::new(
+            Reason::ConcurrentModification,
+            "the token has been rotated already",
+        )
+    };
     let request = request.ok_or_else(aborted)?;
     let db = authority.db.reader();
-    let answer = request.find(&db, authority.clock.now()).await?.ok_or_else(aborted)?;
+    let answer = request
+        .find(db, authority.clock.now())
+        .await?
+        .ok_or_else(aborted)?;
     let broken = || Error::internal("a remembered answer cannot be read");
-    let claims = serde_json::to_vec(&answer.made["claims"]).map_err(|error| broken().because(error))?;
+    let claims =
+        serde_json::to_vec(&answer.made["claims"]).map_err(|error| broken().because(error))?;
     let claims = AccessToken::from_claims_json(&claims, &held.token.signing_key_id)
         .map_err(|error| broken().because(error))?;
     let token = issue::sign(authority, claims)?;
 
     let mut pending = authority.log.pending();
     let event_id = EventId::known(answer.made["event_id"].as_str().ok_or_else(broken)?);
-    if let Some(found) = storage::revocation_log::find_event(&db, &event_id).await? {
+    if let Some(found) = storage::revocation_log::find_event(db, &event_id).await? {
         pending.join(&found);
     }
-    let rotated = storage::rotated_tokens::find(&db, &held.token.token_id).await?;
+    let rotated = storage::rotated_tokens::find(db, &held.token.token_id).await?;
     let overlaps = rotated.is_some_and(|rotated| rotated.effective_time > rotated.rotate_time);
     let effect = pending.effect(until).await.filter(|_| !overlaps);
     Ok(Rotated { token, effect })

@@ -45,12 +45,18 @@ pub struct About<'a, Roles> {
 impl Changes {
     /// Changes that know of nothing up to `floor`.
     pub fn after(floor: Position) -> Self {
-        Self { floor, ..Self::default() }
+        Self {
+            floor,
+            ..Self::default()
+        }
     }
 
     /// Takes in one more entry, in the order of the log.
     pub fn apply(&mut self, entry: &Entry, now: Timestamp) {
-        let last = Last { position: entry.position, applied: now };
+        let last = Last {
+            position: entry.position,
+            applied: now,
+        };
         match &entry.decision.subject {
             // A remembered JWT is looked up among the dead each time: nothing about these is remembered otherwise.
             Subject::Token(_) | Subject::Session(_) | Subject::SigningKey(_) => {}
@@ -74,7 +80,10 @@ impl Changes {
             && quiet(self.users.get(about.user))
             && quiet(self.spaces.get(about.space))
             && quiet(about.api_key.and_then(|id| self.api_keys.get(id)))
-            && about.roles.into_iter().all(|role| quiet(self.roles.get(role)))
+            && about
+                .roles
+                .into_iter()
+                .all(|role| quiet(self.roles.get(role)))
     }
 
     /// Lets go of what was applied before `until`.

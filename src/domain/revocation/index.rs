@@ -41,7 +41,14 @@ impl Targets {
     pub fn without_token(&self) -> Self {
         let [_, _, rest @ ..] = self.0;
         let [session, session_anywhere, key, key_anywhere] = rest;
-        Self([session, session_anywhere, session, session_anywhere, key, key_anywhere])
+        Self([
+            session,
+            session_anywhere,
+            session,
+            session_anywhere,
+            key,
+            key_anywhere,
+        ])
     }
 }
 
@@ -77,8 +84,13 @@ impl Cutoff {
     fn kills(&self, token: &AccessToken, now: Timestamp) -> bool {
         token.rev < self.position.0
             && self.effective_time.is_none_or(|from| from <= now)
-            && self.space_id.as_ref().is_none_or(|space| *space == token.space_id)
-            && self.sessions_until.is_none_or(|until| token.auth_time <= until)
+            && self
+                .space_id
+                .as_ref()
+                .is_none_or(|space| *space == token.space_id)
+            && self
+                .sessions_until
+                .is_none_or(|until| token.auth_time <= until)
     }
 
     /// Whether everything that `earlier` kills this one kills as well, now and as long as `earlier` would have.
@@ -127,13 +139,24 @@ impl Revocations {
 
     /// Whether any entry kills `token` at `now`; `targets` are the token's own.
     pub fn kills(&self, token: &AccessToken, targets: &Targets, now: Timestamp) -> bool {
-        let as_such = |target| self.dead.get(target).is_some_and(|death| death.effective_time <= now);
+        let as_such = |target| {
+            self.dead
+                .get(target)
+                .is_some_and(|death| death.effective_time <= now)
+        };
         targets.0.iter().any(as_such) || self.cuts(token, now)
     }
 
     fn cuts(&self, token: &AccessToken, now: Timestamp) -> bool {
-        let api_key = token.api_key_id.as_ref().and_then(|id| self.api_keys.get(id));
-        let of_roles = token.roles.iter().filter_map(|name| self.roles.get(name)).flatten();
+        let api_key = token
+            .api_key_id
+            .as_ref()
+            .and_then(|id| self.api_keys.get(id));
+        let of_roles = token
+            .roles
+            .iter()
+            .filter_map(|name| self.roles.get(name))
+            .flatten();
         self.users
             .get(&token.subject)
             .into_iter()
@@ -157,7 +180,10 @@ impl Revocations {
 
     fn kill(&mut self, target: Target, entry: &Entry) {
         let effective_time = entry.decision.effective_time.unwrap_or_default();
-        let death = Death { effective_time, forget_time: entry.forget_time };
+        let death = Death {
+            effective_time,
+            forget_time: entry.forget_time,
+        };
         self.dead
             .entry(target)
             .and_modify(|known| {

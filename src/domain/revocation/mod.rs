@@ -6,7 +6,7 @@
 mod changes;
 mod index;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 pub use changes::{About, Changes};
 pub use index::{Revocations, Targets};
@@ -16,6 +16,9 @@ use super::{
     jwt::AccessToken,
 };
 use crate::clock::Timestamp;
+
+/// From the decision on, how long an entry can bear on a token: the longest life of a JWT, and an hour more.
+pub const FORGET_AFTER: Duration = Duration::from_hours(25);
 
 /// A place in the revocation log: one more than that of the entry before. 0 is before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -102,7 +105,10 @@ impl Decision {
 
     /// Says that what is remembered of `subject` is stale.
     pub fn change(subject: Subject, space_id: Option<SpaceId>) -> Self {
-        Self { kind: Kind::Change, ..Self::revocation(subject, space_id, Reason::Unspecified) }
+        Self {
+            kind: Kind::Change,
+            ..Self::revocation(subject, space_id, Reason::Unspecified)
+        }
     }
 }
 
@@ -129,12 +135,17 @@ impl Entry {
         let decision = &self.decision;
         if decision.kind == Kind::Change
             || decision.effective_time.is_some_and(|from| now < from)
-            || decision.space_id.as_ref().is_some_and(|space| *space != token.space_id)
+            || decision
+                .space_id
+                .as_ref()
+                .is_some_and(|space| *space != token.space_id)
         {
             return false;
         }
         let before = token.rev < self.position.0;
-        let spared = decision.sessions_until.is_some_and(|until| token.auth_time > until);
+        let spared = decision
+            .sessions_until
+            .is_some_and(|until| token.auth_time > until);
         match &decision.subject {
             Subject::Token(id) => *id == token.token_id,
             Subject::Session(id) => *id == token.session_id,

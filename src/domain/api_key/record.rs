@@ -9,18 +9,18 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    authority::credentials::Inactive,
     clock::Timestamp,
     domain::{
-        api_key::{ApiKeyToken, SecretDigest},
+        api_key::{ApiKeyToken, Bounds, SecretDigest},
         ids::{ApiKeyId, RoleName},
         permission::PermissionSet,
         revocation::{About, Position},
         standing::Standing,
     },
-    error::Result,
-    storage::{self, Transaction},
 };
+
+/// Why a token is not good, as the contract numbers it.
+pub use crate::proto::InactiveReason as Inactive;
 
 /// A key as the database holds it, with its user, space and roles read in the same statement.
 #[derive(Debug, Clone)]
@@ -29,18 +29,10 @@ pub struct StoredKey {
     pub id: ApiKeyId,
     /// The user in the key's space, with all its roles there.
     pub standing: Standing,
-    /// Act with these roles alone; empty: all.
-    pub roles: Vec<RoleName>,
-    /// Allow these scopes alone; empty: all that are granted but this service's own.
-    pub scopes: PermissionSet,
-    /// Good for these audiences alone; empty: any.
-    pub audiences: Vec<String>,
-    /// Good from these networks alone; empty: any.
-    pub allowed_cidrs: Vec<IpNet>,
+    /// What narrows it.
+    pub bounds: Bounds,
     /// Whether it is switched off.
     pub disabled: bool,
-    /// When it stops being good.
-    pub expire_time: Option<Timestamp>,
     /// Whether it was ended, by itself or with all the keys of its user or space.
     pub revoked: bool,
     /// When it was made.
@@ -83,8 +75,7 @@ pub struct KeyRecord {
     pub loaded: Duration,
     /// The minute in which its use was last noted, and of which secret.
     pub noted: AtomicI64,
-    scopes_named: bool,
-    roles_named: bool,
+    narrowed: bool,
     inactive: Option<Inactive>,
     secrets: Vec<Secret>,
 }
@@ -93,20 +84,20 @@ impl KeyRecord {
     /// A record of what was loaded after `position`.
     pub fn new(stored: StoredKey, position: Position, loaded: Duration) -> Self {
         let inactive = standing_of(&stored);
-        let standing = stored.standing.narrowed_to(&stored.roles);
+        let bounds = stored.bounds;
+        let standing = stored.standing.narrowed_to(&bounds.roles);
         Self {
-            granted: standing.granted_to_key(&stored.scopes),
+            granted: standing.granted_to_key(&bounds.scopes),
             id: stored.id,
             standing,
-            audiences: stored.audiences,
-            allowed_cidrs: stored.allowed_cidrs,
-            expire_time: stored.expire_time,
+            audiences: bounds.audiences,
+            allowed_cidrs: bounds.allowed_cidrs,
+            expire_time: bounds.expire_time,
             create_time: stored.create_time,
             position,
             loaded,
             noted: AtomicI64::new(0),
-            scopes_named: !stored.scopes.is_empty(),
-            roles_named: !stored.roles.is_empty(),
+            narrowed: !bounds.scopes.is_empty() || !bounds.roles.is_empty(),
             inactive,
             secrets: stored.secrets,
         }
@@ -114,7 +105,7 @@ impl KeyRecord {
 
     /// Whether the key names scopes or roles.
     pub fn is_narrowed(&self) -> bool {
-        self.scopes_named || self.roles_named
+        self.narrowed
     }
 
     /// What the record is about, for asking whether it is fresh. A role that the user does not hold comes with a change of the
@@ -136,7 +127,7 @@ impl KeyRecord {
         let digest = presented.digest();
         let mut matching = None;
         for secret in &self.secrets {
-            if secret.digest.matches(&digest) {
+            if secret.digest == digest {
                 matching = Some(secret);
             }
         }
@@ -164,18 +155,13 @@ impl KeyRecord {
         if self.allowed_cidrs.is_empty() {
             return true;
         }
-        let Ok(address) = address.parse::<IpAddr>() else { return false };
+        let Ok(address) = address.parse::<IpAddr>() else {
+            return false;
+        };
         let address = address.to_canonical();
-        self.allowed_cidrs.iter().any(|network| network.contains(&address))
-    }
-
-    /// Whether the key is good as a transaction sees it.
-    pub async fn is_still_good(&self, transaction: &Transaction, now: Timestamp) -> Result<bool> {
-        let stored = storage::api_keys::load(transaction, &self.id).await?;
-        Ok(stored.is_some_and(|stored| {
-            let fresh = Self::new(stored, self.position, self.loaded);
-            fresh.check_state(now).is_ok() && fresh.granted.contains_all(&self.granted)
-        }))
+        self.allowed_cidrs
+            .iter()
+            .any(|network| network.contains(&address))
     }
 
     /// Whether this is the first use of that secret in the minute of `now`.
@@ -188,8 +174,8 @@ impl KeyRecord {
 /// Why a key is not good, apart from time.
 fn standing_of(stored: &StoredKey) -> Option<Inactive> {
     let standing = &stored.standing;
-    let role_left = stored.roles.is_empty()
-        || stored.roles.iter().any(|name| standing.roles.contains_key(name));
+    let named = &stored.bounds.roles;
+    let role_left = named.is_empty() || named.iter().any(|name| standing.roles.contains_key(name));
     if stored.revoked {
         Some(Inactive::Revoked)
     } else if stored.disabled || standing.user.disabled {
