@@ -5,3 +5,5 @@ pub mod domain;
 pub mod error;
 pub mod proto;
 pub mod random;
+#[cfg(feature = "server")]
+pub mod storage;

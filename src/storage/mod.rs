@@ -1,0 +1,191 @@
+//! Where it is remembered: the only folder that names `sea_orm` and `sqlx`.
+//!
+//! The door is [`Database`]: it reads through a [`Pool`] and writes through a [`Transaction`]; both are taken by queries as
+//! `&impl ConnectionTrait`. Nothing is written outside a transaction.
+//!
+//! In reading order: `settings`, `sqlite` and `postgres` (how each engine is opened), `pool` (connections that can be
+//! replaced), `transaction`, `session_lock`, `migrate`, `error`, `entity` (one file a table).
+
+pub mod entity;
+mod error;
+mod migrate;
+mod pool;
+mod postgres;
+mod session_lock;
+mod settings;
+mod sqlite;
+mod transaction;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio_util::task::TaskTracker;
+
+pub use self::{
+    error::violated_constraint,
+    migrate::{MigrationState, migrate_up, migration_status, require_current_schema},
+    pool::{Pool, PoolUse},
+    session_lock::SessionLock,
+    settings::{DatabaseLocation, DatabaseSettings},
+    transaction::{Savepoint, Transaction},
+};
+use crate::error::{Error, Result};
+
+/// How long closing waits for connections to come back.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Which database engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// One file, one process.
+    Sqlite,
+    /// A server, any number of replicas.
+    Postgres,
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    settings: DatabaseSettings,
+    readers: Pool,
+    writers: Pool,
+    statements: Statements,
+    tasks: TaskTracker,
+    /// Held for as long as the database is open.
+    _lock: Option<sqlite::FileLock>,
+}
+
+impl Database {
+    /// Opens the database; the schema is left as it is.
+    ///
+    /// UNAVAILABLE where it cannot be reached or another process has it, INTERNAL where it cannot be used.
+    pub async fn open(settings: &DatabaseSettings) -> Result<Self> {
+        let statements = Statements::default();
+        let tasks = TaskTracker::new();
+        let inner = match &settings.location {
+            DatabaseLocation::Sqlite(path) => {
+                let lock = sqlite::lock(path)?;
+                let writers = sqlite::writer(path, settings, &statements, &tasks).await?;
+                let readers = sqlite::readers(path, settings, &statements, &tasks);
+                Inner {
+                    engine: Engine::Sqlite,
+                    settings: settings.clone(),
+                    readers,
+                    writers,
+                    statements,
+                    tasks,
+                    _lock: Some(lock),
+                }
+            }
+            DatabaseLocation::Postgres(url) => {
+                let pool = postgres::pool(url, settings, &statements, &tasks).await?;
+                Inner {
+                    engine: Engine::Postgres,
+                    settings: settings.clone(),
+                    readers: pool.clone(),
+                    writers: pool,
+                    statements,
+                    tasks,
+                    _lock: None,
+                }
+            }
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Which engine it is.
+    pub fn engine(&self) -> Engine {
+        self.0.engine
+    }
+
+    /// For reading. On `SQLite` these connections cannot write.
+    pub fn reader(&self) -> &Pool {
+        &self.0.readers
+    }
+
+    /// Begins a transaction. On `SQLite` it holds the write lock from the start (BEGIN IMMEDIATE).
+    pub async fn begin(&self) -> Result<Transaction> {
+        self.0.writers.begin().await
+    }
+
+    /// A connection of its own, called `name` in `pg_stat_activity`, opened anew when it is lost; a transaction on it may do
+    /// nothing for `idle_in_transaction` at most. `PostgreSQL` only: on `SQLite` INTERNAL.
+    pub async fn dedicated(&self, name: &str, idle_in_transaction: Duration) -> Result<Pool> {
+        let mut settings = self.0.settings.clone();
+        name.clone_into(&mut settings.application_name);
+        settings.max_connections = 1;
+        settings.idle_in_transaction_timeout = idle_in_transaction;
+        let url = self.postgres_url()?;
+        postgres::pool(url, &settings, &self.0.statements, &self.0.tasks).await
+    }
+
+    /// How many statements have been sent since the database was opened, those of dedicated connections included.
+    pub fn query_count(&self) -> u64 {
+        self.0.statements.count()
+    }
+
+    /// How many connections there are for writing, and on `PostgreSQL` for reading, too.
+    pub fn pool_use(&self) -> PoolUse {
+        self.0.writers.in_use()
+    }
+
+    /// Waits for what has been begun, and closes the connections.
+    pub async fn close(&self) {
+        self.0.tasks.close();
+        let closing = async {
+            self.0.readers.close().await;
+            self.0.writers.close().await;
+            self.0.tasks.wait().await;
+        };
+        if tokio::time::timeout(CLOSING, closing).await.is_err() {
+            tracing::warn!("some database connections did not come back; closing without them");
+        }
+    }
+
+    fn postgres_url(&self) -> Result<&secrecy::SecretString> {
+        match &self.0.settings.location {
+            DatabaseLocation::Postgres(url) => Ok(url),
+            DatabaseLocation::Sqlite(_) => Err(Error::internal(
+                "only a PostgreSQL database has connections besides its pool",
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("location", &self.0.settings.location)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts statements, of all pools. `sea_orm` reports each one, inside transactions as well, but for BEGIN, COMMIT,
+/// ROLLBACK and what is sent unprepared.
+#[derive(Debug, Clone, Default)]
+struct Statements(Arc<AtomicU64>);
+
+impl Statements {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn count_those_of(&self, connection: &mut sea_orm::DatabaseConnection) {
+        let counter = Arc::clone(&self.0);
+        connection.set_metric_callback(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+}

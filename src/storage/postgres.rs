@@ -1,0 +1,153 @@
+//! How a `PostgreSQL` database is opened.
+//!
+//! The pool looks after its connections when they are taken, not by a background task: `sqlx` 0.9.0 counts idle connections
+//! so that the number can pass below zero for a moment, and its task would then go round 2⁶⁴ times.
+
+use std::{sync::Arc, time::Duration};
+
+use sea_orm::{
+    SqlxPostgresConnector,
+    sqlx::{
+        self, ConnectOptions, Connection, PgConnection,
+        pool::{PoolConnectionMetadata, PoolOptions},
+        postgres::{PgConnectOptions, PgPoolOptions},
+    },
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    DatabaseSettings, Statements,
+    error::from_sqlx,
+    pool::{Pool, Recipe},
+};
+use crate::error::{Error, Reason, Result};
+
+const OLDEST_VERSION: u32 = 13_00_00;
+
+/// A server's process collects memory over its life, and a new one may be behind the same name.
+const LIFE: Duration = Duration::from_secs(30 * 60);
+
+/// Firewalls forget connections that are silent for longer, without telling.
+const SILENCE: Duration = Duration::from_secs(5 * 60);
+
+/// A pool of connections to the database at `url`, one of which is opened now.
+pub(super) async fn pool(
+    url: &SecretString,
+    settings: &DatabaseSettings,
+    statements: &Statements,
+    tasks: &TaskTracker,
+) -> Result<Pool> {
+    let options = connect_options(url, settings, settings.statement_timeout)?;
+    let pool_options = pool_options(settings);
+    let statements = statements.clone();
+    let open = Arc::new(move || {
+        let pool = pool_options.clone().connect_lazy_with(options.clone());
+        let mut connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+        statements.count_those_of(&mut connection);
+        connection
+    });
+    let connection = open();
+    let mut first = connection
+        .get_postgres_connection_pool()
+        .acquire()
+        .await
+        .map_err(|error| cannot_reach(from_sqlx(error)))?;
+    require_supported(&mut first)?;
+    drop(first);
+    let recipe = Recipe {
+        open,
+        patience: patience(settings),
+    };
+    Ok(Pool::new(connection, Some(recipe), tasks))
+}
+
+/// A connection outside every pool, which is not opened anew when it is lost.
+pub(super) async fn connect(
+    url: &SecretString,
+    settings: &DatabaseSettings,
+) -> Result<PgConnection> {
+    let options = connect_options(url, settings, settings.statement_timeout)?;
+    let connecting = PgConnection::connect_with(&options);
+    let mut connection = tokio::time::timeout(settings.acquire_timeout, connecting)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        .map_err(|error| cannot_reach(from_sqlx(error)))?;
+    require_supported(&mut connection)?;
+    Ok(connection)
+}
+
+/// How long to wait for an answer: longer than the server itself lets a statement take, the wait for a connection included.
+pub(super) fn patience(settings: &DatabaseSettings) -> Duration {
+    settings.acquire_timeout + settings.statement_timeout + Duration::from_secs(1)
+}
+
+fn connect_options(
+    url: &SecretString,
+    settings: &DatabaseSettings,
+    statement_timeout: Duration,
+) -> Result<PgConnectOptions> {
+    let milliseconds = |duration: Duration| duration.as_millis().to_string();
+    let options: PgConnectOptions = url.expose_secret().parse().map_err(|_| {
+        Error::internal(
+            "the database URL is not of the form postgres://user:password@host/database",
+        )
+    })?;
+    Ok(options
+        .application_name(&settings.application_name)
+        .options([
+            ("statement_timeout", milliseconds(statement_timeout)),
+            ("lock_timeout", milliseconds(settings.lock_timeout)),
+            (
+                "idle_in_transaction_session_timeout",
+                milliseconds(settings.idle_in_transaction_timeout),
+            ),
+        ])
+        .disable_statement_logging())
+}
+
+fn pool_options(settings: &DatabaseSettings) -> PgPoolOptions {
+    PoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(|connection, _| Box::pin(require_primary(connection)))
+        .before_acquire(|connection, age| {
+            let usable = is_usable(connection, &age);
+            Box::pin(std::future::ready(Ok(usable)))
+        })
+}
+
+/// Whether an idle connection is taken; otherwise it is closed and another one opened. Costs no round trip.
+fn is_usable(connection: &PgConnection, age: &PoolConnectionMetadata) -> bool {
+    !connection.is_in_transaction() && age.age < LIFE && age.idle_for < SILENCE
+}
+
+/// A standby lags behind: nothing may be decided by what it says.
+async fn require_primary(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(connection)
+        .await?;
+    if standby {
+        return Err(sqlx::Error::Protocol("the server is a standby".to_owned()));
+    }
+    Ok(())
+}
+
+fn require_supported(connection: &mut PgConnection) -> Result<()> {
+    match connection.server_version_num() {
+        Some(version) if version < OLDEST_VERSION => Err(Error::internal(format!(
+            "PostgreSQL 13 or newer is needed; the server is version {}",
+            version / 10_000
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn cannot_reach(cause: Error) -> Error {
+    Error::new(Reason::DatabaseUnavailable, "cannot reach the database")
+        .retry_after(super::error::RETRY_AFTER)
+        .because(cause)
+}

@@ -1,0 +1,152 @@
+//! How a `SQLite` file is opened: one process, one connection that writes, several that read.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use sea_orm::{
+    SqlxSqliteConnector,
+    sqlx::{
+        ConnectOptions, Connection, SqliteConnection,
+        pool::PoolOptions,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    },
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    DatabaseSettings, Statements,
+    pool::{Pool, Recipe},
+};
+use crate::error::{Error, Reason, Result};
+
+const READERS: u32 = 4;
+
+/// Says that this process owns the database; the operating system lets go when the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct FileLock {
+    _file: File,
+}
+
+/// Takes the file for this process, and creates it and its folder where they are missing, for the owner alone.
+///
+/// The lock is on a file beside it: `SQLite` locks parts of its own, and would lose those when another handle is closed.
+pub(super) fn lock(path: &Path) -> Result<FileLock> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| cannot_use(folder, error))?;
+    }
+    let lock_path = beside(path, ".lock");
+    let file = owners_file(&lock_path).map_err(|error| cannot_use(&lock_path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::new(
+                Reason::DatabaseUnavailable,
+                format!("{} is in use by another process", path.display()),
+            ));
+        }
+        Err(TryLockError::Error(error)) => return Err(cannot_use(&lock_path, error)),
+    }
+    // SQLite gives the files of its write-ahead log the mode of this one.
+    owners_file(path).map_err(|error| cannot_use(path, error))?;
+    Ok(FileLock { _file: file })
+}
+
+/// The one connection that writes. A second one would only wait for it.
+pub(super) async fn writer(
+    path: &Path,
+    settings: &DatabaseSettings,
+    statements: &Statements,
+    tasks: &TaskTracker,
+) -> Result<Pool> {
+    let options = options(path, settings)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let pool = pool_options(1, settings)
+        .connect_with(options)
+        .await
+        .map_err(|error| {
+            let cause = super::error::from_sqlx(error);
+            Error::new(
+                cause.reason(),
+                format!("cannot open the database {}", path.display()),
+            )
+            .because(cause)
+        })?;
+    let mut connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+    statements.count_those_of(&mut connection);
+    Ok(Pool::new(connection, None, tasks))
+}
+
+/// Connections that read what is committed while the writer writes, and cannot write themselves.
+pub(super) fn readers(
+    path: &Path,
+    settings: &DatabaseSettings,
+    statements: &Statements,
+    tasks: &TaskTracker,
+) -> Pool {
+    let options = options(path, settings).pragma("query_only", "ON");
+    let pool = pool_options(READERS, settings).connect_lazy_with(options);
+    let mut connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+    statements.count_those_of(&mut connection);
+    Pool::new(connection, None::<Recipe>, tasks)
+}
+
+fn options(path: &Path, settings: &DatabaseSettings) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(settings.lock_timeout)
+        .disable_statement_logging()
+}
+
+/// A connection on which a ROLLBACK failed is given up: `SQLite` rolls back by itself where the disk is full, `sqlx` then
+/// counts one transaction too many on it for ever, and would open the next one as a mere savepoint.
+///
+/// A future dropped during BEGIN needs no care here: the connection's thread sees that nobody took its answer, and rolls back
+/// before it takes the next command.
+fn pool_options(connections: u32, settings: &DatabaseSettings) -> SqlitePoolOptions {
+    PoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .before_acquire(|connection: &mut SqliteConnection, _| {
+            let usable = !connection.is_in_transaction();
+            Box::pin(std::future::ready(Ok(usable)))
+        })
+}
+
+fn owners_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn cannot_use(path: &Path, error: std::io::Error) -> Error {
+    Error::new(
+        Reason::DatabaseUnavailable,
+        format!("cannot use {}: {error}", path.display()),
+    )
+    .because(error)
+}

@@ -1,0 +1,189 @@
+//! Transactions: what is written in one is there wholly or not at all.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    TransactionTrait, entity::prelude::async_trait::async_trait,
+};
+
+use super::{error::is_unavailable, pool::no_answer};
+use crate::error::Result;
+
+/// A transaction. Dropping it rolls back.
+///
+/// Once a statement has failed, nothing further is done in it, on either engine: `PostgreSQL` answers COMMIT with a ROLLBACK
+/// then, which `sqlx` takes for success, and `SQLite`, out of disk space, rolls back and goes on without a transaction. What may
+/// fail goes into a [`Savepoint`].
+pub struct Transaction {
+    transaction: DatabaseTransaction,
+    failed: AtomicBool,
+    patience: Option<Duration>,
+}
+
+/// A part of a transaction that can fail alone. Dropping it undoes the part.
+pub struct Savepoint<'a> {
+    part: Transaction,
+    whole: &'a Transaction,
+}
+
+impl Transaction {
+    pub(super) fn new(transaction: DatabaseTransaction, patience: Option<Duration>) -> Self {
+        Self {
+            transaction,
+            failed: AtomicBool::new(false),
+            patience,
+        }
+    }
+
+    /// Makes it last. UNAVAILABLE where the database gave no answer: then it is not known whether it lasts.
+    pub async fn commit(self) -> Result<()> {
+        self.refuse_after_failure()?;
+        within(self.patience, self.transaction.commit()).await?;
+        Ok(())
+    }
+
+    /// Undoes it, and waits until that is done.
+    pub async fn rollback(self) -> Result<()> {
+        within(self.patience, self.transaction.rollback()).await?;
+        Ok(())
+    }
+
+    /// Begins a part that can fail alone.
+    pub async fn savepoint(&self) -> Result<Savepoint<'_>> {
+        let part = self.answered(self.transaction.begin()).await?;
+        Ok(Savepoint {
+            part: Self::new(part, self.patience),
+            whole: self,
+        })
+    }
+
+    async fn answered<T>(
+        &self,
+        answer: impl Future<Output = Result<T, DbErr>> + Send,
+    ) -> Result<T, DbErr> {
+        self.refuse_after_failure()?;
+        // Set before and cleared after, so that a statement whose future is dropped counts as failed.
+        self.failed.store(true, Ordering::Relaxed);
+        let answer = within(self.patience, answer).await?;
+        self.failed.store(false, Ordering::Relaxed);
+        Ok(answer)
+    }
+
+    fn refuse_after_failure(&self) -> Result<(), DbErr> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(DbErr::Custom(
+                "an earlier statement of the transaction failed".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Savepoint<'_> {
+    /// Keeps the part, for as long as the whole lasts.
+    pub async fn release(self) -> Result<()> {
+        let Self { part, whole } = self;
+        part.refuse_after_failure()?;
+        whole.answered(part.transaction.commit()).await?;
+        Ok(())
+    }
+
+    async fn answered<T>(
+        &self,
+        answer: impl Future<Output = Result<T, DbErr>> + Send,
+    ) -> Result<T, DbErr> {
+        let answer = self.part.answered(answer).await;
+        if answer.as_ref().is_err_and(is_unavailable) {
+            // The connection, or the disk: there is nothing left to go back to.
+            self.whole.failed.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+}
+
+async fn within<T>(
+    patience: Option<Duration>,
+    answer: impl Future<Output = Result<T, DbErr>> + Send,
+) -> Result<T, DbErr> {
+    match patience {
+        Some(patience) => tokio::time::timeout(patience, answer)
+            .await
+            .unwrap_or_else(|_| Err(no_answer())),
+        None => answer.await,
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Transaction {
+    fn get_database_backend(&self) -> DbBackend {
+        self.transaction.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.answered(self.transaction.execute_raw(statement)).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.answered(self.transaction.execute_unprepared(sql))
+            .await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.answered(self.transaction.query_one_raw(statement))
+            .await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.answered(self.transaction.query_all_raw(statement))
+            .await
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Savepoint<'_> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.part.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.answered(self.part.transaction.execute_raw(statement))
+            .await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.answered(self.part.transaction.execute_unprepared(sql))
+            .await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.answered(self.part.transaction.query_one_raw(statement))
+            .await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.answered(self.part.transaction.query_all_raw(statement))
+            .await
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction")
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Savepoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Savepoint")
+            .field("failed", &self.part.failed)
+            .finish_non_exhaustive()
+    }
+}
