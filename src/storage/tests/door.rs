@@ -1,0 +1,167 @@
+//! Opening, transactions, and futures that are dropped.
+
+use std::os::unix::fs::PermissionsExt;
+
+use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait};
+
+use super::{Place, count_spaces, poll_and_drop, space, write_space};
+use crate::{
+    error::Reason,
+    storage::{Database, DatabaseLocation, Engine, entity::spaces},
+};
+
+#[tokio::test]
+async fn a_file_has_one_owner() {
+    let place = Place::sqlite();
+    let database = place.open().await;
+    let refused = Database::open(&place.settings).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::DatabaseUnavailable);
+    assert!(refused.message().contains("in use by another process"));
+    database.close().await;
+    drop(database);
+    Database::open(&place.settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_alone() {
+    let place = Place::sqlite();
+    let database = place.open().await;
+    write_space(&database, "one").await.unwrap();
+    let DatabaseLocation::Sqlite(path) = &place.settings.location else {
+        unreachable!("the place is a file");
+    };
+    for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", entry.path().display());
+    }
+}
+
+#[tokio::test]
+async fn readers_of_a_file_cannot_write() {
+    let database = Place::sqlite();
+    let database = database.open().await;
+    let refused = space("one").insert(database.reader()).await;
+    assert!(refused.is_err());
+    assert_eq!(count_spaces(&database).await, 0);
+}
+
+#[tokio::test]
+async fn a_dropped_transaction_rolls_back() {
+    for place in Place::each().await {
+        let database = place.open().await;
+        let transaction = database.begin().await.unwrap();
+        space("one").insert(&transaction).await.unwrap();
+        drop(transaction);
+        write_space(&database, "two").await.unwrap();
+        let slugs: Vec<String> = spaces::Entity::find()
+            .all(database.reader())
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|space| space.slug)
+            .collect();
+        assert_eq!(slugs, ["two"]);
+    }
+}
+
+#[tokio::test]
+async fn a_begin_dropped_midway_takes_no_later_write_with_it() {
+    for mut place in Place::each().await {
+        place.settings.max_connections = 2;
+        let database = place.open().await;
+        for round in 0..60 {
+            poll_and_drop(database.begin(), 1 + round % 6).await;
+            write_space(&database, &format!("tx-{round}"))
+                .await
+                .unwrap();
+            if database.engine() == Engine::Postgres {
+                // Outside a transaction, where it would be lost on a connection that is inside one.
+                poll_and_drop(database.begin(), 1 + round % 6).await;
+                space(&format!("single-{round}"))
+                    .insert(database.reader())
+                    .await
+                    .unwrap();
+            }
+        }
+        let written = count_spaces(&database).await;
+        let engine = database.engine();
+        database.close().await;
+        drop(database);
+        let reopened = place.open().await;
+        assert_eq!(count_spaces(&reopened).await, written);
+        assert_eq!(written, if engine == Engine::Postgres { 120 } else { 60 });
+    }
+}
+
+#[tokio::test]
+async fn a_statement_dropped_midway_ends_its_transaction() {
+    for place in Place::each().await {
+        let database = place.open().await;
+        let transaction = database.begin().await.unwrap();
+        space("one").insert(&transaction).await.unwrap();
+        poll_and_drop(space("two").insert(&transaction), 1).await;
+        assert!(transaction.commit().await.is_err());
+        assert_eq!(count_spaces(&database).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn nothing_lasts_of_a_transaction_in_which_a_statement_failed() {
+    for place in Place::each().await {
+        let database = place.open().await;
+        let transaction = database.begin().await.unwrap();
+        space("one").insert(&transaction).await.unwrap();
+        space("one").insert(&transaction).await.unwrap_err();
+        assert!(space("two").insert(&transaction).await.is_err());
+        assert!(transaction.commit().await.is_err());
+        write_space(&database, "three").await.unwrap();
+        assert_eq!(count_spaces(&database).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_savepoint_fails_alone() {
+    for place in Place::each().await {
+        let database = place.open().await;
+        let transaction = database.begin().await.unwrap();
+        space("one").insert(&transaction).await.unwrap();
+        let part = transaction.savepoint().await.unwrap();
+        space("lost").insert(&part).await.unwrap();
+        space("one").insert(&part).await.unwrap_err();
+        assert!(part.release().await.is_err());
+        let part = transaction.savepoint().await.unwrap();
+        space("two").insert(&part).await.unwrap();
+        part.release().await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(count_spaces(&database).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn every_statement_is_counted() {
+    for place in Place::each().await {
+        let database = place.open().await;
+        let before = database.query_count();
+        let transaction = database.begin().await.unwrap();
+        space("one").insert(&transaction).await.unwrap();
+        let part = transaction.savepoint().await.unwrap();
+        space("two").insert(&part).await.unwrap();
+        part.release().await.unwrap();
+        transaction.commit().await.unwrap();
+        spaces::Entity::find().one(database.reader()).await.unwrap();
+        assert_eq!(database.query_count() - before, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_file_has_no_connection_besides_its_pools() {
+    let place = Place::sqlite();
+    let database = place.open().await;
+    let refused = database.dedicated("tail", std::time::Duration::ZERO).await;
+    assert!(refused.is_err());
+    assert_eq!(
+        database.reader().get_database_backend(),
+        sea_orm::DbBackend::Sqlite
+    );
+}
