@@ -6,15 +6,27 @@
 //! In reading order: `settings`, `sqlite` and `postgres` (how each engine is opened), `pool` (connections that can be
 //! replaced), `transaction`, `session_lock`, `migrate`, `error`, `entity` (one file a table).
 
+pub mod api_keys;
+pub mod audit;
+pub mod authority;
 pub mod entity;
 mod error;
+pub mod idempotency_keys;
 mod migrate;
 mod pool;
 mod postgres;
+pub mod revocation_log;
+pub mod roles;
+pub mod rotated_tokens;
 mod session_lock;
 mod settings;
+pub mod signing_keys;
+pub mod spaces;
 mod sqlite;
+pub mod standing;
+mod statement;
 mod transaction;
+pub mod users;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +41,8 @@ use std::{
 };
 
 use tokio_util::task::TaskTracker;
+
+pub use sea_orm::ConnectionTrait;
 
 pub use self::{
     error::violated_constraint,
