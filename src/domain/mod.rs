@@ -6,4 +6,6 @@
 pub mod api_key;
 pub mod ids;
 pub mod jwt;
+#[cfg(feature = "server")]
+pub mod password;
 pub mod permission;
