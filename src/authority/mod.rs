@@ -1,0 +1,3 @@
+//! What the authority does.
+
+pub mod keyring;
