@@ -1,3 +1,4 @@
 //! What the authority does.
 
 pub mod keyring;
+pub mod sign_in;

@@ -1,0 +1,368 @@
+//! Hashing passwords with argon2id (RFC 9106), exactly once an attempt and never more at a time than there are cores.
+//!
+//! Who waits, waits in a bounded queue and no longer than two seconds. A hash that has begun is finished even if nobody waits
+//! for it any more: its permit goes with it to the blocking pool, so that clients which go away cannot pile up work.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use argon2::{
+    ARGON2ID_IDENT, Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _,
+    PasswordVerifier as _, Version, password_hash,
+};
+use tokio::{sync::Semaphore, task, time};
+
+use crate::{
+    domain::password::Password,
+    error::{Error, Reason, Result},
+    random,
+};
+
+/// How long an attempt waits for its turn, and how long it should stay away when there was none.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// What a new hash costs at least, and what a stored one may cost at most: it comes from the database, and must not be able to
+/// take all memory.
+const FLOOR: (u32, u32, u32) = (19_456, 2, 1);
+const CAP: (u32, u32, u32) = (256 * 1024, 10, 4);
+
+/// What a hash costs, and how many are made at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashingSettings {
+    /// Memory in KiB, 19456 to 262144.
+    pub memory_kib: u32,
+    /// Passes over the memory, 2 to 10.
+    pub iterations: u32,
+    /// Lanes, 1 to 4.
+    pub parallelism: u32,
+    /// How many hashes are made at a time.
+    pub concurrent: usize,
+    /// How many attempts may wait for their turn.
+    pub queue: usize,
+}
+
+impl Default for HashingSettings {
+    fn default() -> Self {
+        let (memory_kib, iterations, parallelism) = FLOOR;
+        Self {
+            memory_kib,
+            iterations,
+            parallelism,
+            concurrent: thread::available_parallelism().map_or(1, Into::into),
+            queue: 256,
+        }
+    }
+}
+
+/// What came of comparing a password with a stored hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it is the right one.
+    pub matches: bool,
+    /// Whether the stored hash is weaker than new ones are, and should be made anew.
+    pub needs_rehash: bool,
+}
+
+/// Makes and compares hashes. Cheap to clone; clones share their limits.
+#[derive(Debug, Clone)]
+pub struct Hashing {
+    params: Params,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    max_wait: Duration,
+    count: Arc<AtomicU64>,
+}
+
+impl Hashing {
+    /// `INTERNAL` where the settings are below the floor or above the cap.
+    pub fn new(settings: &HashingSettings) -> Result<Self> {
+        let HashingSettings {
+            memory_kib,
+            iterations,
+            parallelism,
+            concurrent,
+            queue,
+        } = *settings;
+        let wanted = (memory_kib, iterations, parallelism);
+        if !at_least(wanted, FLOOR) || !at_least(CAP, wanted) || concurrent == 0 {
+            return Err(Error::internal(
+                "password hashing takes 19456 to 262144 KiB, 2 to 10 iterations, 1 to 4 lanes, and at least one at a time",
+            ));
+        }
+        let params = Params::new(memory_kib, iterations, parallelism, None)
+            .map_err(|error| Error::internal("argon2 refuses its settings").because(error))?;
+        let places = concurrent.saturating_add(queue).min(Semaphore::MAX_PERMITS);
+        Ok(Self {
+            params,
+            turns: Arc::new(Semaphore::new(concurrent.min(places))),
+            places: Arc::new(Semaphore::new(places)),
+            max_wait: MAX_WAIT,
+            count: Arc::default(),
+        })
+    }
+
+    /// Compares a password with a stored hash. Where there is none, or none that can be read, a hash of today's cost is made
+    /// all the same, so that this is not seen from outside. `OVERLOADED` where its turn does not come in two seconds.
+    pub async fn verify(&self, password: &Password, stored: Option<&str>) -> Result<Verdict> {
+        let password = password.clone();
+        let Some(stored) = stored.and_then(readable) else {
+            let params = self.params.clone();
+            self.run(move || dummy(params, &password)).await?;
+            return Ok(Verdict {
+                matches: false,
+                needs_rehash: false,
+            });
+        };
+        let needs_rehash = !at_least(cost(&stored)?, self.cost());
+        let matches = self.run(move || compare(&password, &stored)).await?;
+        Ok(Verdict {
+            matches,
+            needs_rehash,
+        })
+    }
+
+    /// Hashes a password under a new salt: a PHC string, to be stored. `OVERLOADED` where its turn does not come in two
+    /// seconds.
+    pub async fn hash(&self, password: &Password) -> Result<String> {
+        let (password, params) = (password.clone(), self.params.clone());
+        let salt = random::bytes::<16>()?;
+        self.run(move || {
+            argon2id(params)
+                .hash_password_with_salt(password.as_bytes(), &salt)
+                .map(|hash| hash.to_string())
+                .map_err(failed)
+        })
+        .await
+    }
+
+    /// How many hashes were made so far.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn cost(&self) -> (u32, u32, u32) {
+        cost_of(&self.params)
+    }
+
+    /// Runs one hash on the blocking pool when its turn has come.
+    async fn run<T: Send + 'static>(
+        &self,
+        hash: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let place = Arc::clone(&self.places);
+        let place = place.try_acquire_owned().map_err(|_| overloaded())?;
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let Ok(Ok(turn)) = time::timeout(self.max_wait, turn).await else {
+            return Err(overloaded());
+        };
+        let count = Arc::clone(&self.count);
+        task::spawn_blocking(move || {
+            let _until_done = (place, turn);
+            count.fetch_add(1, Ordering::Relaxed);
+            hash()
+        })
+        .await
+        .map_err(|error| Error::internal("hashing a password did not end").because(error))?
+    }
+}
+
+fn overloaded() -> Error {
+    Error::new(Reason::Overloaded, "too many sign-ins at a time").retry_after(MAX_WAIT)
+}
+
+fn failed(error: password_hash::Error) -> Error {
+    Error::internal("hashing a password failed").because(error)
+}
+
+fn argon2id(params: Params) -> Argon2<'static> {
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// As much work as a comparison, for nothing.
+fn dummy(params: Params, password: &Password) -> Result<()> {
+    argon2id(params)
+        .hash_password_with_salt(password.as_bytes(), &[0; 16])
+        .map(drop)
+        .map_err(failed)
+}
+
+fn compare(password: &Password, stored: &PasswordHash) -> Result<bool> {
+    match Argon2::default().verify_password(password.as_bytes(), stored) {
+        Ok(()) => Ok(true),
+        Err(password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The stored hash, where it is argon2id and costs no more than the cap. Another one is a fault of the database, which the log
+/// is told and the caller not.
+fn readable(text: &str) -> Option<PasswordHash> {
+    let stored = PasswordHash::new(text).ok().filter(|stored| {
+        stored.algorithm == ARGON2ID_IDENT
+            && stored.version == Some(Version::V0x13.into())
+            && stored.salt.is_some()
+            && stored.hash.is_some()
+            && cost(stored).is_ok_and(|cost| at_least(CAP, cost))
+    });
+    if stored.is_none() {
+        tracing::error!("a stored password hash cannot be used");
+    }
+    stored
+}
+
+fn cost(stored: &PasswordHash) -> Result<(u32, u32, u32)> {
+    Params::try_from(stored)
+        .map(|params| cost_of(&params))
+        .map_err(failed)
+}
+
+fn cost_of(params: &Params) -> (u32, u32, u32) {
+    (params.m_cost(), params.t_cost(), params.p_cost())
+}
+
+fn at_least(one: (u32, u32, u32), other: (u32, u32, u32)) -> bool {
+    one.0 >= other.0 && one.1 >= other.1 && one.2 >= other.2
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn hashing(concurrent: usize, queue: usize) -> Hashing {
+        let settings = HashingSettings {
+            concurrent,
+            queue,
+            ..HashingSettings::default()
+        };
+        Hashing::new(&settings).unwrap()
+    }
+
+    fn password(text: &str) -> Password {
+        Password::presented(text.to_owned(), "password").unwrap()
+    }
+
+    const NO: Verdict = Verdict {
+        matches: false,
+        needs_rehash: false,
+    };
+
+    #[tokio::test]
+    async fn every_attempt_makes_exactly_one_hash() {
+        let hashing = hashing(1, 1);
+        let stored = hashing.hash(&password("right")).await.unwrap();
+        assert!(
+            stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{stored}"
+        );
+        let right = hashing.verify(&password("right"), Some(&stored)).await;
+        assert!(right.unwrap().matches);
+        assert_eq!(hashing.count(), 2);
+        let expensive = stored.replace("m=19456", "m=4194304");
+        let foreign = stored.replace("argon2id", "argon2i");
+        let attempts = [
+            ("wrong", Some(stored.as_str())),
+            ("", Some(&stored)),
+            ("right", None),
+            ("right", Some("")),
+            ("right", Some("$2b$12$abcdefghijklmnopqrstuv")),
+            ("right", Some(&expensive)),
+            ("right", Some(&foreign)),
+        ];
+        for (index, (text, stored)) in attempts.into_iter().enumerate() {
+            let verdict = hashing.verify(&password(text), stored).await.unwrap();
+            assert_eq!(verdict, NO, "{text} {stored:?}");
+            assert_eq!(hashing.count(), index as u64 + 3);
+        }
+    }
+
+    #[tokio::test]
+    async fn l17_a_weaker_hash_is_to_be_renewed_and_a_stronger_one_kept() {
+        let weak = hashing(1, 1);
+        let strong = HashingSettings {
+            iterations: 3,
+            ..HashingSettings::default()
+        };
+        let strong = Hashing::new(&strong).unwrap();
+        for (maker, judge, needs_rehash) in [
+            (&weak, &strong, true),
+            (&strong, &weak, false),
+            (&weak, &weak, false),
+        ] {
+            let stored = maker.hash(&password("right")).await.unwrap();
+            let verdict = judge.verify(&password("right"), Some(&stored)).await;
+            let expected = Verdict {
+                matches: true,
+                needs_rehash,
+            };
+            assert_eq!(verdict.unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn c04_settings_outside_floor_and_cap_are_refused() {
+        let good = HashingSettings::default();
+        let changes: [fn(&mut HashingSettings); 7] = [
+            |settings| settings.memory_kib = 19_455,
+            |settings| settings.memory_kib = 262_145,
+            |settings| settings.iterations = 1,
+            |settings| settings.iterations = 11,
+            |settings| settings.parallelism = 0,
+            |settings| settings.parallelism = 5,
+            |settings| settings.concurrent = 0,
+        ];
+        for change in changes {
+            let mut settings = good.clone();
+            change(&mut settings);
+            assert!(Hashing::new(&settings).is_err(), "{settings:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_finds_the_queue_full_or_waits_too_long_is_told_when_to_return() {
+        let mut hashing = hashing(1, 1);
+        hashing.max_wait = Duration::from_millis(20);
+        let (release, released) = mpsc::channel::<()>();
+        let first = hashing.run(move || Ok(released.recv().is_err()));
+        let outcome = async {
+            // Both places are looked for before either waits: one for the queue, none for the last.
+            let (waited, refused) = tokio::join!(hashing.run(|| Ok(())), hashing.run(|| Ok(())));
+            for error in [waited.unwrap_err(), refused.unwrap_err()] {
+                assert_eq!(error.reason(), Reason::Overloaded);
+                assert_eq!(error.retry_delay(), Some(MAX_WAIT));
+            }
+            drop(release);
+        };
+        let (first, ()) = tokio::join!(first, outcome);
+        assert!(first.unwrap());
+        hashing.run(|| Ok(())).await.unwrap();
+        assert_eq!(hashing.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_nobody_waits_for_keeps_its_turn_until_it_is_done() {
+        let hashing = hashing(1, 0);
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let abandoned = hashing.run(move || {
+            assert!(begun.send(()).is_ok());
+            Ok(released.recv().is_err())
+        });
+        tokio::select! {
+            biased;
+            _ = abandoned => panic!("it waits to be released"),
+            begun = has_begun => begun.unwrap(),
+        }
+        let error = hashing.run(|| Ok(())).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Overloaded);
+        drop(release);
+        let _done = hashing.places.acquire().await.unwrap();
+    }
+}
