@@ -3,5 +3,7 @@
 pub mod clock;
 pub mod domain;
 pub mod error;
+#[cfg(feature = "server")]
+pub mod grpc;
 pub mod proto;
 pub mod random;
