@@ -1,6 +1,8 @@
 //! One binary that issues, introspects, rotates and revokes tokens, and streams every revocation to subscribers.
 
 pub mod clock;
+#[cfg(feature = "server")]
+pub mod config;
 pub mod domain;
 pub mod error;
 #[cfg(feature = "server")]
