@@ -1,4 +1,86 @@
-//! What the authority does.
+//! What the authority does, whoever asks and however: no transport is named here, and no SQL.
+//!
+//! In reading order: [`credentials`] (is this token good), [`caller`] (who asks, and what they may), [`sign_in`] (passwords),
+//! [`keyring`] (the keys that sign), [`tokens`] (issue, introspect, rotate, revoke), [`revocations`] (revoke by reference, list,
+//! watch), [`api_keys`], [`directory`] (users, spaces, roles), [`idempotency`] (lost answers), [`audit`], [`bootstrap`].
 
+pub mod api_keys;
+pub mod audit;
+pub mod bootstrap;
+pub mod caller;
+pub mod credentials;
+pub mod directory;
+pub mod idempotency;
 pub mod keyring;
+pub mod last_use;
+pub mod page;
+pub mod revocations;
 pub mod sign_in;
+pub mod tokens;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use self::{
+    credentials::Credentials,
+    keyring::{Keyring, master_key::MasterKey},
+    last_use::LastUse,
+    page::PageSeal,
+    sign_in::hashing::Hashing,
+};
+use crate::{clock::Clock, log::RevocationLog, storage::Database};
+
+/// Everything that a call needs, made once at the start.
+#[derive(Debug)]
+pub struct Authority {
+    /// Where it is remembered.
+    pub db: Database,
+    /// What time it is.
+    pub clock: Clock,
+    /// What ends tokens.
+    pub log: RevocationLog,
+    /// `iss` of its tokens, and the audience of calls to itself.
+    pub issuer: Arc<str>,
+    /// What signs.
+    pub keyring: Keyring,
+    /// What private keys are sealed with, and secrets derived from.
+    pub master_key: MasterKey,
+    /// Passwords, within what the machine can hash.
+    pub hashing: Hashing,
+    /// Whether a presented token is good.
+    pub credentials: Credentials,
+    /// Page tokens.
+    pub pages: PageSeal,
+    /// When API keys were used.
+    pub last_use: LastUse,
+}
+
+/// What is known of a call besides its request.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Under which the log and the audit log speak of it.
+    pub request_id: String,
+    /// From where it came; empty where that is not known.
+    pub client_address: String,
+    /// When the client no longer waits; none: it did not say.
+    pub deadline: Option<Instant>,
+}
+
+impl Call {
+    /// Until when a revocation may be waited for: `wait`, but never longer than leaves time to answer.
+    pub fn wait_until(&self, wait: Duration) -> Instant {
+        let wanted = Instant::now() + wait;
+        self.answer_by()
+            .map_or(wanted, |answer_by| wanted.min(answer_by))
+    }
+
+    /// The last moment at which an answer still reaches the client; none: any.
+    pub fn answer_by(&self) -> Option<Instant> {
+        self.deadline.map(|deadline| {
+            deadline
+                .checked_sub(Duration::from_millis(100))
+                .unwrap_or(deadline)
+        })
+    }
+}

@@ -1,3 +1,58 @@
-//! Signing in with a password.
+//! Signing in with a name and a password: one hash an attempt, and one answer for every failure.
+//!
+//! [`hashing`] keeps hashes within what the machine can do.
 
 pub mod hashing;
+
+use super::Authority;
+use crate::{
+    domain::{
+        ids::{UserId, Username},
+        password::Password,
+    },
+    error::{Error, Result},
+    storage,
+};
+
+/// The user who has this name and password. UNAUTHENTICATED, after the same work, where there is none.
+///
+/// The name may belong to nobody, or have no form of a name at all: nothing returns before the hash.
+pub async fn check_password(
+    authority: &Authority,
+    username: &str,
+    password: String,
+) -> Result<UserId> {
+    let password = Password::presented(password, "password.password")?;
+    let secret = match Username::parse(username, "username") {
+        Ok(name) => storage::users::sign_in_secret(authority.db.reader(), &name).await?,
+        Err(_) => None,
+    };
+    let stored = secret
+        .as_ref()
+        .and_then(|secret| secret.password_hash.as_deref());
+    let verdict = authority.hashing.verify(&password, stored).await?;
+    let secret = secret
+        .filter(|secret| verdict.matches && !secret.disabled)
+        .ok_or_else(Error::credentials_invalid)?;
+    if verdict.needs_rehash {
+        renew_hash(authority, &secret, &password).await;
+    }
+    Ok(secret.user_id)
+}
+
+/// Replaces a hash that is weaker than today's, where nobody else has replaced it. A failure is left to the next sign-in.
+async fn renew_hash(
+    authority: &Authority,
+    secret: &storage::users::SignInSecret,
+    password: &Password,
+) {
+    let renewed = async {
+        let hash = authority.hashing.hash(password).await?;
+        let transaction = authority.db.begin().await?;
+        storage::users::replace_hash(&transaction, secret, &hash).await?;
+        transaction.commit().await
+    };
+    if let Err(error) = renewed.await {
+        tracing::warn!(error = ?error, user.id = %secret.user_id, "sign_in.rehash_failed");
+    }
+}

@@ -1,0 +1,187 @@
+//! What settings are refused, whatever the server would make of them.
+
+use super::{Listen, Settings};
+use crate::error::{Error, Result};
+
+/// The least memory of a password's hash (OWASP's first recommendation for argon2id).
+pub(super) const ARGON2_MEMORY_FLOOR_KIB: u32 = 19_456;
+/// The fewest passes.
+pub(super) const ARGON2_ITERATIONS_FLOOR: u32 = 2;
+
+const ARGON2_MEMORY_CAP_KIB: u32 = 1_048_576;
+const ARGON2_ITERATIONS_CAP: u32 = 16;
+const ARGON2_PARALLELISM_CAP: u32 = 16;
+
+impl Settings {
+    /// FIELD_INVALID about the first setting that cannot be.
+    pub fn check(&self) -> Result<()> {
+        self.check_listeners()?;
+        check_issuer(&self.issuer)?;
+        self.check_argon2()?;
+        self.check_limits()?;
+        tracing_subscriber::EnvFilter::try_new(&self.log.filter)
+            .map(|_| ())
+            .map_err(|_| Error::field("log.filter", "must be a level or an EnvFilter"))
+    }
+
+    fn check_listeners(&self) -> Result<()> {
+        let with_credentials = [
+            ("grpc.listen", self.grpc.listen),
+            ("http.listen", self.http.listen),
+        ];
+        for (key, listen) in with_credentials {
+            let exposed = match listen {
+                Listen::Off => false,
+                Listen::At(address) => !address.ip().is_loopback(),
+            };
+            if exposed && !self.insecure_plaintext {
+                return Err(Error::field(
+                    key,
+                    "is beyond loopback, where credentials can be read on the wire; \
+                     set TOKEN_AUTHORITY_INSECURE_PLAINTEXT=true where something else encrypts",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_argon2(&self) -> Result<()> {
+        let argon2 = &self.argon2;
+        within(
+            "argon2.memory_kib",
+            argon2.memory_kib,
+            ARGON2_MEMORY_FLOOR_KIB,
+            ARGON2_MEMORY_CAP_KIB,
+        )?;
+        within(
+            "argon2.iterations",
+            argon2.iterations,
+            ARGON2_ITERATIONS_FLOOR,
+            ARGON2_ITERATIONS_CAP,
+        )?;
+        within(
+            "argon2.parallelism",
+            argon2.parallelism,
+            1,
+            ARGON2_PARALLELISM_CAP,
+        )
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        const MAX: usize = 1 << 20;
+        let limits = &self.limits;
+        within("limits.connections", limits.connections, 1, MAX)?;
+        within(
+            "limits.connections_per_address",
+            limits.connections_per_address,
+            1,
+            MAX,
+        )?;
+        within(
+            "limits.streams_per_connection",
+            limits.streams_per_connection,
+            1,
+            1 << 16,
+        )?;
+        within("limits.in_flight", limits.in_flight, 1, MAX)?;
+        for (key, duration) in [
+            ("limits.request_timeout", limits.request_timeout),
+            ("limits.first_byte_timeout", limits.first_byte_timeout),
+            ("limits.connection_age", limits.connection_age),
+            ("shutdown.timeout", self.shutdown.timeout),
+        ] {
+            if duration.is_zero() {
+                return Err(Error::field(key, "must not be nothing"));
+            }
+        }
+        if self.shutdown.pause >= self.shutdown.timeout {
+            return Err(Error::field(
+                "shutdown.pause",
+                "must be shorter than shutdown.timeout",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A URL without query and fragment (RFC 8414 section 2), without a slash at its end: clients compare it letter by letter.
+fn check_issuer(issuer: &str) -> Result<()> {
+    let host = issuer
+        .strip_prefix("https://")
+        .or_else(|| issuer.strip_prefix("http://"));
+    let good = host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+        && issuer.len() <= 256
+        && issuer.bytes().all(|byte| byte.is_ascii_graphic())
+        && !issuer.contains(['?', '#', '"', '\\', '@'])
+        && !issuer.ends_with('/');
+    if good {
+        return Ok(());
+    }
+    Err(Error::field(
+        "issuer",
+        "must be an http or https URL of at most 256 characters without user, query, fragment and final slash",
+    ))
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T, most: T) -> Result<()> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    Err(Error::field(
+        key,
+        format!("must be from {least} to {most}, not {value}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut Settings)) -> String {
+        let mut settings = Settings::default();
+        settings.check().unwrap();
+        change(&mut settings);
+        settings.check().unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn plaintext_beyond_loopback_must_be_asked_for() {
+        let beyond = "0.0.0.0:50051".parse().unwrap();
+        let refusal = refusal(|settings| settings.grpc.listen = beyond);
+        assert!(
+            refusal.starts_with("grpc.listen: is beyond loopback"),
+            "{refusal}"
+        );
+
+        let mut asked_for = Settings {
+            insecure_plaintext: true,
+            ..Settings::default()
+        };
+        asked_for.grpc.listen = beyond;
+        asked_for.check().unwrap();
+        let mut probes = Settings::default();
+        probes.ops.listen = "0.0.0.0:9090".parse().unwrap();
+        probes.check().unwrap();
+    }
+
+    #[test]
+    fn hashes_below_the_floor_and_issuers_that_are_none_are_refused() {
+        assert!(refusal(|s| s.argon2.memory_kib = 19_455).starts_with("argon2.memory_kib"));
+        assert!(refusal(|s| s.argon2.iterations = 1).starts_with("argon2.iterations"));
+        assert!(refusal(|s| s.argon2.parallelism = 0).starts_with("argon2.parallelism"));
+        for issuer in [
+            "",
+            "localhost",
+            "https://",
+            "https://a/?b",
+            "https://a/",
+            "ftp://a",
+            "https://a b",
+        ] {
+            assert!(
+                refusal(|s| s.issuer = issuer.to_owned()).starts_with("issuer"),
+                "{issuer}"
+            );
+        }
+    }
+}

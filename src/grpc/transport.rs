@@ -1,0 +1,228 @@
+//! HTTP/2 for gRPC: one connection, from its first byte to its last.
+//!
+//! hyper is served directly rather than through tonic's `Server`, which answers a client's deadline with CANCELLED and drops
+//! the handler, spawns connections that nobody can await or cut, and waits for one that never spoke.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+use tokio_util::task::TaskTracker;
+use tonic::codegen::{Bytes, StdError};
+use tower::Service;
+
+use super::layers::ClientAddress;
+use crate::{
+    connections::{Accepted, Ending, Seats, accept::accept},
+    random,
+    telemetry::metrics as names,
+};
+
+mod held;
+mod replayed;
+
+use self::{
+    held::{Held, Holding},
+    replayed::Replayed,
+};
+
+/// Header lists beyond this are refused.
+const HEADER_LIST_MAX: u32 = 16 * 1024;
+/// How often a silent connection is asked whether it still lives, and how long it may take to say so.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// How many streams a client may make us reset before its connection ends (CVE-2025-8671).
+const LOCAL_RESETS_MAX: usize = 1024;
+/// How long an idle connection may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// For whoever speaks HTTP/1 here.
+const WRONG_VERSION: &[u8] =
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\n\
+    connection: close\r\ncontent-length: 32\r\n\r\nthis port speaks gRPC by HTTP/2\n";
+
+/// What connections go by.
+#[derive(Debug, Clone, Copy)]
+pub struct TransportSettings {
+    /// Streams on one connection.
+    pub streams_max: u32,
+    /// How long a new connection may take for its first 24 bytes.
+    pub first_byte_timeout: Duration,
+    /// When a client is asked to connect anew; a tenth more or less for each, so that not all come at once.
+    pub connection_age: Duration,
+}
+
+/// Serves `calls` on every connection of `listener`, until `ending` says otherwise.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    calls: S,
+    settings: TransportSettings,
+    seats: Seats,
+    ending: Ending,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: Send + Sync + 'static,
+    S::Future: Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError>,
+{
+    let shared = ending.clone();
+    accept(listener, seats, ending, move |accepted| {
+        connection(accepted, calls.clone(), settings, shared.clone())
+    })
+    .await;
+}
+
+async fn connection<S, B>(accepted: Accepted, calls: S, settings: TransportSettings, ending: Ending)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: Send + Sync + 'static,
+    S::Future: Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError>,
+{
+    let Accepted {
+        mut stream,
+        peer,
+        seat: _seat,
+    } = accepted;
+    let begun = tokio::select! {
+        biased;
+        // Whoever has not spoken yet has nothing to lose.
+        () = ending.draining.cancelled() => return,
+        begun = first_bytes(&mut stream, settings.first_byte_timeout) => begun,
+    };
+    let preface = match begun {
+        Ok(preface) => preface,
+        Err(error) => {
+            metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => "silent").increment(1);
+            return tracing::debug!(client.address = %peer, error.cause = %error, "connection closed");
+        }
+    };
+    if is_http1(&preface) {
+        let _gone = stream.write_all(WRONG_VERSION).await;
+        return;
+    }
+    let open = Arc::new(());
+    let service = CallsOf {
+        calls,
+        client: ClientAddress::new(peer),
+        open: Arc::clone(&open),
+    };
+    let io = TokioIo::new(Replayed::new(preface, stream));
+    let mut connection =
+        std::pin::pin!(builder(settings, &ending.tasks).serve_connection(io, service));
+    let aged = sleep(with_jitter(settings.connection_age));
+    let ended = tokio::select! {
+        ended = &mut connection => Some(ended),
+        () = aged => None,
+        () = ending.draining.cancelled() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = &mut connection => ended,
+                () = idle(&open) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(client.address = %peer, error.cause = %error, "connection failed");
+    }
+}
+
+/// The first 24 bytes, or what there is of them where they already differ from HTTP/2's. TIMED_OUT where they take too long.
+async fn first_bytes(stream: &mut TcpStream, patience: Duration) -> io::Result<Vec<u8>> {
+    let by = Instant::now() + patience;
+    let mut bytes = Vec::with_capacity(PREFACE.len());
+    while bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes) {
+        let rest = (PREFACE.len() - bytes.len()) as u64;
+        let read = timeout_at(by, (&mut *stream).take(rest).read_buf(&mut bytes)).await??;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(bytes)
+}
+
+fn is_http1(bytes: &[u8]) -> bool {
+    const METHODS: [&[u8]; 7] = [
+        b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"PATC", b"DELE",
+    ];
+    METHODS.iter().any(|method| bytes.starts_with(method))
+}
+
+fn builder(settings: TransportSettings, tasks: &TaskTracker) -> http2::Builder<Tracked> {
+    let mut builder = http2::Builder::new(Tracked(tasks.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.streams_max)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1);
+    builder
+}
+
+/// Ends when no call has been open for a while: a client that has gone to sleep must not hold up the end.
+async fn idle(open: &Arc<()>) {
+    loop {
+        sleep_until(Instant::now() + GOODBYE).await;
+        // One is the connection's task's, one its service's.
+        if Arc::strong_count(open) <= 2 {
+            return;
+        }
+    }
+}
+
+fn with_jitter(age: Duration) -> Duration {
+    let [drawn] = random::bytes::<1>().unwrap_or([128]);
+    age.mul_f64(0.9 + f64::from(drawn) / 1_280.0)
+}
+
+/// Runs the calls of a connection where the server can wait for them.
+#[derive(Debug, Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, call: F) {
+        self.0.spawn(call);
+    }
+}
+
+/// The calls of one connection.
+#[derive(Debug)]
+struct CallsOf<S> {
+    calls: S,
+    client: ClientAddress,
+    open: Arc<()>,
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for CallsOf<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S::Future: Unpin,
+{
+    type Response = Response<Held<B>>;
+    type Error = Infallible;
+    type Future = Holding<S::Future>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.client);
+        // The layers are always ready, as their folder promises.
+        Holding::new(self.calls.clone().call(request), Arc::clone(&self.open))
+    }
+}
