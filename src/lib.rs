@@ -1,5 +1,7 @@
 //! One binary that issues, introspects, rotates and revokes tokens, and streams every revocation to subscribers.
 
+#[cfg(feature = "server")]
+pub mod cli;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
