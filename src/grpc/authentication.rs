@@ -1,0 +1,206 @@
+//! Finds out who calls, before any handler is asked: by the same introspection that clients ask for.
+//!
+//! The rule of the method decides, as its option `authorization` says. On public methods, health and reflection the header is
+//! ignored, so that an expired token can be replaced. A scope that the method needs in any space must be held in the caller's
+//! own; in which space it is needed, the handler says.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+
+use super::layers::CallContext;
+use crate::{
+    authority::{Authority, Call, caller::Caller, credentials::Credential},
+    error::{Error, Reason, Result},
+    proto::{MethodRule, method_rule},
+};
+
+/// Puts [`Authentication`] around the services.
+#[derive(Debug, Clone)]
+pub struct AuthenticationLayer(Arc<Authority>);
+
+impl AuthenticationLayer {
+    /// Callers are judged by `authority`.
+    pub fn new(authority: Arc<Authority>) -> Self {
+        Self(authority)
+    }
+}
+
+impl<S> Layer<S> for AuthenticationLayer {
+    type Service = Authentication<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authentication {
+            inner,
+            authority: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Authentication<S> {
+    inner: S,
+    authority: Arc<Authority>,
+}
+
+impl<S> Service<Request<Body>> for Authentication<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let mut inner = self.inner.clone();
+        let rule = match method_rule(request.uri().path()) {
+            None | Some(MethodRule::Public) => {
+                return Box::pin(async move { inner.call(request).await });
+            }
+            Some(rule) => rule,
+        };
+        let authority = Arc::clone(&self.authority);
+        Box::pin(async move {
+            match authenticate(&authority, &request, rule).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    inner.call(request).await
+                }
+                Err(error) => Ok(Status::from(error).into_http()),
+            }
+        })
+    }
+}
+
+async fn authenticate(
+    authority: &Authority,
+    request: &Request<Body>,
+    rule: MethodRule,
+) -> Result<Caller> {
+    let call = call_of(request.extensions());
+    let token = bearer(request.headers())?;
+    let verdict = authority.judge(token, authority.clock.now()).await?;
+    let Ok((credential, position)) = verdict else {
+        return Err(Error::credentials_invalid());
+    };
+    if !credential.is_meant_for(&authority.issuer)
+        || !credential.allows_address(&call.client_address)
+    {
+        return Err(Error::credentials_invalid());
+    }
+    if let Credential::ApiKey(key) = &credential {
+        authority
+            .last_use
+            .note_address(&key.id, &call.client_address);
+    }
+    let caller = Caller {
+        credential,
+        position,
+        call: Arc::new(call),
+    };
+    match rule {
+        MethodRule::Permission(scope) => caller.require(scope, caller.space_id())?,
+        MethodRule::SystemPermission(scope) if caller.in_system() => {
+            caller.require(scope, caller.space_id())?;
+        }
+        MethodRule::SystemPermission(scope) => {
+            return Err(Error::permission_missing(scope, "system"));
+        }
+        MethodRule::Public | MethodRule::Authenticated | MethodRule::OwnOrPermission(_) => {}
+    }
+    Ok(caller)
+}
+
+/// The one credential of a call (RFC 6750 section 2.1); the scheme in any case (RFC 9110 section 11.1).
+fn bearer(headers: &HeaderMap) -> Result<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(Error::new(
+            Reason::CredentialsMissing,
+            "no credential was presented",
+        ));
+    };
+    if values.next().is_some() {
+        return Err(Error::credentials_invalid());
+    }
+    value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token)
+        .ok_or_else(Error::credentials_invalid)
+}
+
+/// What is known of a call besides its request.
+pub(super) fn call_of(extensions: &http::Extensions) -> Call {
+    let context = CallContext::of(extensions);
+    Call {
+        request_id: context
+            .map(|context| context.request_id.as_str().to_owned())
+            .unwrap_or_default(),
+        client_address: context
+            .map(|context| context.client.to_string())
+            .unwrap_or_default(),
+        deadline: context.and_then(|context| context.deadline),
+    }
+}
+
+/// Who calls, as authentication left it. UNAUTHENTICATED where it left nobody: a method that is not public cannot be reached
+/// so.
+pub(super) fn caller_of<T>(request: &tonic::Request<T>) -> Result<Caller> {
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(Error::credentials_invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn exactly_one_bearer_token_is_taken() {
+        let parse = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            bearer(&headers)
+                .map(str::to_owned)
+                .map_err(|error| error.reason())
+        };
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            assert_eq!(parse(&[&format!("{scheme} abc")]).as_deref(), Ok("abc"));
+        }
+        assert_eq!(parse(&[]), Err(Reason::CredentialsMissing));
+        for values in [
+            &["Bearer a", "Bearer b"][..],
+            &["Basic abc"],
+            &["abc"],
+            &[""],
+        ] {
+            assert_eq!(parse(values), Err(Reason::CredentialsInvalid), "{values:?}");
+        }
+    }
+}

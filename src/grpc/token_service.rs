@@ -1,0 +1,251 @@
+//! `TokenService`: issues, introspects, rotates and revokes by possession of the token or of a credential.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    authentication::{call_of, caller_of},
+    convert,
+};
+use crate::{
+    authority::{
+        Authority,
+        caller::Caller,
+        credentials::{Credential, Inactive},
+        idempotency,
+        tokens::{
+            introspect::{self, Question},
+            issue::{self, Wanted},
+            revoke, rotate,
+        },
+    },
+    domain::permission::{Permission, PermissionSet},
+    error::{Error, Result},
+    proto::{self, issue_token_request, token_service_server::TokenService},
+};
+
+/// The most tokens in one batch.
+const BATCH_MAX: usize = 256;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Tokens(pub Arc<Authority>);
+
+#[async_trait]
+impl TokenService for Tokens {
+    async fn issue_token(
+        &self,
+        request: Request<proto::IssueTokenRequest>,
+    ) -> Result<Response<proto::IssueTokenResponse>, Status> {
+        let call = call_of(request.extensions());
+        let mut request = request.into_inner();
+        let credential = request
+            .credential
+            .take()
+            .ok_or_else(|| Error::field("credential", "is required"))?;
+        let wanted = wanted(request)?;
+        let token = match credential {
+            issue_token_request::Credential::Password(given) => {
+                issue::for_password(&self.0, &given.username, given.password, &wanted).await?
+            }
+            issue_token_request::Credential::ApiKeyToken(token) => {
+                issue::for_api_key(&self.0, &token, &wanted, &call).await?
+            }
+        };
+        Ok(Response::new(proto::IssueTokenResponse {
+            token: Some(convert::issued(token)),
+        }))
+    }
+
+    async fn introspect_token(
+        &self,
+        request: Request<proto::IntrospectTokenRequest>,
+    ) -> Result<Response<proto::IntrospectTokenResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let request = request.into_inner();
+        self.reach(&caller, &request.min_cursor).await?;
+        let question = question(
+            request.audience,
+            &request.required_scopes,
+            request.client_address,
+        )?;
+        let now = self.0.clock.now();
+        // Sampled before the verdict: the verdict reflects at least this.
+        let cursor = self.0.log.applied()?.cursor().to_string();
+        let verdict =
+            introspect::introspect(&self.0, &caller, &request.token, &question, now).await?;
+        Ok(Response::new(proto::IntrospectTokenResponse {
+            introspection: Some(self.introspection(verdict)),
+            cursor,
+        }))
+    }
+
+    async fn batch_introspect_tokens(
+        &self,
+        request: Request<proto::BatchIntrospectTokensRequest>,
+    ) -> Result<Response<proto::BatchIntrospectTokensResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let request = request.into_inner();
+        if request.tokens.is_empty() || request.tokens.len() > BATCH_MAX {
+            return Err(Error::field("tokens", "must be 1 to 256").into());
+        }
+        self.reach(&caller, &request.min_cursor).await?;
+        let question = question(
+            request.audience,
+            &request.required_scopes,
+            request.client_address,
+        )?;
+        let now = self.0.clock.now();
+        let cursor = self.0.log.applied()?.cursor().to_string();
+        let mut introspections = Vec::with_capacity(request.tokens.len());
+        for token in &request.tokens {
+            let verdict = introspect::introspect(&self.0, &caller, token, &question, now).await?;
+            introspections.push(self.introspection(verdict));
+        }
+        Ok(Response::new(proto::BatchIntrospectTokensResponse {
+            introspections,
+            cursor,
+        }))
+    }
+
+    async fn rotate_token(
+        &self,
+        request: Request<proto::RotateTokenRequest>,
+    ) -> Result<Response<proto::RotateTokenResponse>, Status> {
+        let call = call_of(request.extensions());
+        let request = request.into_inner();
+        let overlap = convert::span(
+            request.overlap,
+            "overlap",
+            Duration::ZERO,
+            rotate::MAX_OVERLAP,
+        )?;
+        let overlap = overlap.unwrap_or_default();
+        let until = call.wait_until(convert::DEFAULT_WAIT);
+        let remembered = |token: &crate::domain::jwt::AccessToken| {
+            let owner = token.token_id.as_str();
+            idempotency::Request::new(owner, "RotateToken", &request.idempotency_key, &request)
+        };
+        let rotated = rotate::rotate(
+            &self.0,
+            &request.access_token,
+            overlap,
+            remembered,
+            &call,
+            until,
+        )
+        .await?;
+        Ok(Response::new(proto::RotateTokenResponse {
+            token: Some(convert::issued(rotated.token)),
+            effect: rotated.effect.map(convert::effect),
+        }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<proto::RevokeTokenRequest>,
+    ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
+        let call = call_of(request.extensions());
+        let request = request.into_inner();
+        let until = call.wait_until(convert::wait(request.wait)?);
+        let effect = revoke::revoke(&self.0, &request.token, &call, until).await?;
+        Ok(Response::new(proto::RevokeTokenResponse {
+            effect: effect.map(convert::effect),
+        }))
+    }
+
+    async fn get_caller_identity(
+        &self,
+        request: Request<proto::GetCallerIdentityRequest>,
+    ) -> Result<Response<proto::GetCallerIdentityResponse>, Status> {
+        let caller = caller_of(&request)?;
+        Ok(Response::new(proto::GetCallerIdentityResponse {
+            principal: Some(convert::principal(&caller.credential)),
+            scopes: caller.scopes().to_strings(),
+            expire_time: caller.expire_time().map(convert::timestamp),
+        }))
+    }
+}
+
+impl Tokens {
+    /// Waits until what the caller has seen is applied here.
+    async fn reach(&self, caller: &Caller, min_cursor: &str) -> Result<()> {
+        if min_cursor.is_empty() {
+            return Ok(());
+        }
+        let until = caller
+            .call
+            .answer_by()
+            .unwrap_or_else(|| Instant::now() + convert::DEFAULT_WAIT);
+        self.0.log.reach(min_cursor, until).await
+    }
+
+    fn introspection(&self, verdict: Result<Credential, Inactive>) -> proto::TokenIntrospection {
+        let credential = match verdict {
+            Ok(credential) => credential,
+            Err(reason) => {
+                return proto::TokenIntrospection {
+                    active: Some(false),
+                    inactive_reason: reason.into(),
+                    ..Default::default()
+                };
+            }
+        };
+        let told = proto::TokenIntrospection {
+            active: Some(true),
+            principal: Some(convert::principal(&credential)),
+            scopes: credential.scopes().to_strings(),
+            issuer: self.0.issuer.to_string(),
+            ..Default::default()
+        };
+        match &credential {
+            Credential::AccessToken(held) => proto::TokenIntrospection {
+                kind: proto::TokenKind::AccessToken.into(),
+                token_id: held.token.token_id.to_string(),
+                audiences: held.token.audiences.clone(),
+                issue_time: Some(convert::timestamp(held.token.issue_time)),
+                expire_time: Some(convert::timestamp(held.token.expire_time)),
+                session_id: held.token.session_id.to_string(),
+                ..told
+            },
+            Credential::ApiKey(key) => proto::TokenIntrospection {
+                kind: proto::TokenKind::ApiKey.into(),
+                token_id: key.id.to_string(),
+                audiences: key.audiences.clone(),
+                issue_time: Some(convert::timestamp(key.create_time)),
+                expire_time: key.expire_time.map(convert::timestamp),
+                ..told
+            },
+        }
+    }
+}
+
+fn wanted(request: proto::IssueTokenRequest) -> Result<Wanted> {
+    convert::at_most(&request.scopes, "scopes", 256)?;
+    Ok(Wanted {
+        audiences: convert::audiences(&request.audiences, "audiences")?,
+        scopes: PermissionSet::parse(&request.scopes, "scopes")?,
+        ttl: convert::span(request.ttl, "ttl", Duration::ZERO, Duration::MAX)?,
+        space: request.space,
+    })
+}
+
+fn question(
+    audience: String,
+    required_scopes: &[String],
+    client_address: String,
+) -> Result<Question> {
+    convert::at_most(required_scopes, "required_scopes", 256)?;
+    // Any text is taken: a scope that no token can have makes every token inactive.
+    let required_scopes = required_scopes
+        .iter()
+        .map(|scope| Permission::known(scope.as_str()))
+        .collect();
+    Ok(Question {
+        audience,
+        required_scopes,
+        client_address,
+    })
+}
