@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 pub struct Shutdown {
     asked: CancellationToken,
     insisted: CancellationToken,
+    /// Listens for signals for as long as the process lives; nobody waits for it.
+    listening: TaskTracker,
 }
 
 impl Shutdown {
@@ -18,15 +20,14 @@ impl Shutdown {
         Self::default()
     }
 
-    /// The wish of whoever sends SIGTERM or SIGINT; a second one insists. The task that listens runs on `tasks` until it has
-    /// heard two or `tasks` is dropped with its runtime. INTERNAL where the process may not listen.
-    pub fn on_signals(tasks: &TaskTracker) -> Result<Self> {
+    /// The wish of whoever sends SIGTERM or SIGINT; a second one insists. INTERNAL where the process may not listen.
+    pub fn on_signals() -> Result<Self> {
         let unheard = |error| Error::internal("signals cannot be heard").because(error);
         let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
         let shutdown = Self::new();
         let heard = shutdown.clone();
-        tasks.spawn(async move {
+        shutdown.listening.spawn(async move {
             for wish in [Self::ask, Self::insist] {
                 tokio::select! {
                     _ = terminate.recv() => {}

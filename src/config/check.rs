@@ -13,7 +13,7 @@ const ARGON2_ITERATIONS_CAP: u32 = 16;
 const ARGON2_PARALLELISM_CAP: u32 = 16;
 
 impl Settings {
-    /// FIELD_INVALID about the first setting that cannot be.
+    /// `FIELD_INVALID` about the first setting that cannot be.
     pub fn check(&self) -> Result<()> {
         self.check_listeners()?;
         check_issuer(&self.issuer)?;
@@ -123,7 +123,12 @@ fn check_issuer(issuer: &str) -> Result<()> {
     ))
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T, most: T) -> Result<()> {
+fn within<T: PartialOrd + Copy + std::fmt::Display>(
+    key: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<()> {
     if value >= least && value <= most {
         return Ok(());
     }

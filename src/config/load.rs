@@ -26,7 +26,7 @@ type Pairs = BTreeMap<String, String>;
 
 impl Settings {
     /// Reads `file` (or the one that `TOKEN_AUTHORITY_CONFIG` names), then `variables`, then `flags`, which are pairs of a
-    /// key's path (`grpc.listen`) and its text. FIELD_INVALID names the key or variable at fault, and shows no secret.
+    /// key's path (`grpc.listen`) and its text. `FIELD_INVALID` names the key or variable at fault, and shows no secret.
     pub fn load(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -64,7 +64,6 @@ impl Settings {
 }
 
 /// The process's variables.
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }

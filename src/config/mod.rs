@@ -22,7 +22,7 @@ pub use self::{
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The directory of the SQLite file, the generated master key and the first password.
+    /// The directory of the `SQLite` file, the generated master key and the first password.
     pub data_dir: PathBuf,
     /// `iss` of the tokens, and the audience that this service asks of them: a URL without query and fragment.
     pub issuer: String,
@@ -83,7 +83,7 @@ pub struct OpsSettings {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseSettings {
-    /// `postgres://…`; SQLite in the data directory where there is none.
+    /// `postgres://…`; `SQLite` in the data directory where there is none.
     #[serde(deserialize_with = "values::unless_empty")]
     pub url: Option<DatabaseUrl>,
     /// A file with the URL, which holds a password.
@@ -119,7 +119,7 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Streams and calls on one connection.
     pub streams_per_connection: u32,
-    /// Unary calls at work; one more is answered RESOURCE_EXHAUSTED.
+    /// Unary calls at work; one more is answered `RESOURCE_EXHAUSTED`.
     pub in_flight: usize,
     /// How long a unary call may take; a client may ask for less.
     #[serde(with = "values::duration")]
@@ -220,7 +220,7 @@ impl Default for Limits {
             in_flight: 4_096,
             request_timeout: Duration::from_secs(30),
             first_byte_timeout: Duration::from_secs(5),
-            connection_age: Duration::from_secs(3_600),
+            connection_age: Duration::from_hours(1),
         }
     }
 }

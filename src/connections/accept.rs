@@ -55,7 +55,7 @@ where
     }
 }
 
-/// Those that were too many are closed by a reset, which costs neither side a port in TIME_WAIT.
+/// Those that were too many are closed by a reset, which costs neither side a port in `TIME_WAIT`.
 fn seated(stream: TcpStream, peer: SocketAddr, seats: &Seats) -> Option<Accepted> {
     match seats.take(peer.ip()) {
         Ok(seat) => {

@@ -1,4 +1,4 @@
-//! How a failure is told to the caller: gRPC code, ErrorInfo, BadRequest and RetryInfo. The cause stays with the status as its
+//! How a failure is told to the caller: gRPC code, `ErrorInfo`, `BadRequest` and `RetryInfo`. The cause stays with the status as its
 //! source, for the log alone.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::error::{Error, Reason};
 
-/// The domain of every ErrorInfo that this service sends.
+/// The domain of every `ErrorInfo` that this service sends.
 pub const DOMAIN: &str = "token-authority";
 
 const PREFIX: &str = "ERROR_REASON_";
@@ -58,7 +58,7 @@ pub fn code(reason: Reason) -> Code {
     }
 }
 
-/// A reason as ErrorInfo names it: without the enum's prefix.
+/// A reason as `ErrorInfo` names it: without the enum's prefix.
 pub fn reason_name(reason: Reason) -> &'static str {
     let reason = match reason {
         Reason::Unspecified => Reason::Internal,
@@ -73,31 +73,17 @@ pub fn error_behind(status: &Status) -> Option<&Error> {
     std::error::Error::source(status)?.downcast_ref()
 }
 
-/// What became of a call whose handler is one of ours but which failed before it got there, told in the contract's words: a
-/// message that cannot be decoded or is too large is the client's mistake, not a fault of the server. None where the status
-/// can stay as it is.
+/// `INVALID_ARGUMENT` for what tonic itself says of a request that cannot be decoded or is too large: it calls the one a fault
+/// of the server and the other out of range, and gives no reason. None where the status can stay as it is.
 pub fn in_our_words(status: &Status) -> Option<Status> {
     if !status.details().is_empty() || error_behind(status).is_some() {
         return None;
     }
-    match status.code() {
-        Code::Internal | Code::OutOfRange | Code::InvalidArgument => Some(
-            Error::new(
-                Reason::FieldInvalid,
-                format!("the request cannot be read: {}", status.message()),
-            )
-            .into(),
-        ),
-        Code::Unknown => Some(Error::internal(status.message().to_owned()).into()),
-        Code::Cancelled => Some(
-            Error::new(
-                Reason::DeadlineExceeded,
-                "the request did not arrive in time",
-            )
-            .into(),
-        ),
-        _ => None,
-    }
+    let unreadable = matches!(status.code(), Code::Internal | Code::OutOfRange);
+    unreadable.then(|| {
+        let message = format!("the request cannot be read: {}", status.message());
+        Error::new(Reason::FieldInvalid, message).into()
+    })
 }
 
 /// Whether a failure is described in the log alone, where names of tables and hosts may stand.

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 use tonic::codegen::{Bytes, StdError};
@@ -108,8 +108,7 @@ where
         }
     };
     if is_http1(&preface) {
-        let _gone = stream.write_all(WRONG_VERSION).await;
-        return;
+        return answer_http1(stream, settings.first_byte_timeout).await;
     }
     let open = Arc::new(());
     let service = CallsOf {
@@ -126,14 +125,13 @@ where
         () = aged => None,
         () = ending.draining.cancelled() => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = idle(&open) => Ok(()),
-            }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            ended = &mut connection => ended,
+            () = idle(&open) => Ok(()),
         }
     };
     if let Err(error) = ended {
@@ -141,7 +139,7 @@ where
     }
 }
 
-/// The first 24 bytes, or what there is of them where they already differ from HTTP/2's. TIMED_OUT where they take too long.
+/// The first 24 bytes, or what there is of them where they already differ from HTTP/2's. `TIMED_OUT` where they take too long.
 async fn first_bytes(stream: &mut TcpStream, patience: Duration) -> io::Result<Vec<u8>> {
     let by = Instant::now() + patience;
     let mut bytes = Vec::with_capacity(PREFACE.len());
@@ -162,10 +160,22 @@ fn is_http1(bytes: &[u8]) -> bool {
     METHODS.iter().any(|method| bytes.starts_with(method))
 }
 
+/// Says what is spoken here. What the client has sent must be read, or the reset that follows would take the answer with it.
+async fn answer_http1(mut stream: TcpStream, patience: Duration) {
+    let _late_or_gone = timeout(patience, async {
+        stream.write_all(WRONG_VERSION).await?;
+        stream.shutdown().await?;
+        let mut request = (&mut stream).take(u64::from(HEADER_LIST_MAX));
+        tokio::io::copy(&mut request, &mut tokio::io::sink()).await
+    })
+    .await;
+}
+
 fn builder(settings: TransportSettings, tasks: &TaskTracker) -> http2::Builder<Tracked> {
     let mut builder = http2::Builder::new(Tracked(tasks.clone()));
     builder
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(settings.streams_max)
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .max_header_list_size(HEADER_LIST_MAX)
@@ -177,7 +187,7 @@ fn builder(settings: TransportSettings, tasks: &TaskTracker) -> http2::Builder<T
 /// Ends when no call has been open for a while: a client that has gone to sleep must not hold up the end.
 async fn idle(open: &Arc<()>) {
     loop {
-        sleep_until(Instant::now() + GOODBYE).await;
+        sleep(GOODBYE).await;
         // One is the connection's task's, one its service's.
         if Arc::strong_count(open) <= 2 {
             return;

@@ -29,7 +29,7 @@ pub struct JwksDocument {
 pub type JwksSource = watch::Receiver<Option<Arc<JwksDocument>>>;
 
 impl JwksDocument {
-    /// The document `json`, and its digest for an ETag.
+    /// The document `json`, and its digest for an `ETag`.
     pub fn new(json: String) -> Self {
         let digest = URL_SAFE_NO_PAD.encode(digest(&SHA256, json.as_bytes()));
         // base64url always makes a header; without one a copy is merely fetched again.

@@ -265,7 +265,7 @@ async fn reflection_shows_comments_and_error_details() {
     let server = running(|_| ()).await;
     let mut client = ServerReflectionClient::new(server.channel().await);
     for (symbol, part) in [
-        ("tokenauthority.v1.TokenService", "revocation\nstream"),
+        ("tokenauthority.v1.TokenService", "revocation stream"),
         ("google.rpc.ErrorInfo", "domain"),
         ("grpc.health.v1.Health", "Check"),
         (
@@ -287,8 +287,7 @@ async fn reflection_shows_comments_and_error_details() {
         let Some(MessageResponse::FileDescriptorResponse(files)) = answer.message_response else {
             panic!("{symbol}: {answer:?}");
         };
-        let text = String::from_utf8_lossy(&files.file_descriptor_proto[0]).into_owned();
-        let text = text.replace("\n ", "\n");
+        let text = String::from_utf8_lossy(&files.file_descriptor_proto[0]);
         assert!(text.contains(part), "{symbol}");
     }
     server.shutdown.ask();
@@ -444,6 +443,39 @@ async fn every_answer_bears_the_request_id() {
     assert_eq!(status.message(), "the database cannot be reached");
     server.shutdown.ask();
     server.ended().await;
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_the_clients_mistake() {
+    struct Undecodable;
+    impl Service<Request<Body>> for Undecodable {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            std::future::ready(Ok(Status::internal("failed to decode").into_http()))
+        }
+    }
+    let settings = LayerSettings {
+        in_flight: 1,
+        request_timeout: PATIENCE,
+        calls: TaskTracker::new(),
+        draining: CancellationToken::new(),
+    };
+    let path = "/tokenauthority.v1.SystemService/GetServerInfo";
+    let request = Request::post(path).body(Body::empty()).unwrap();
+    let mut layered = grpc::layers::around(Undecodable, &settings);
+    let Ok(response) = layered.call(request).await;
+    let status = Status::from_header_map(response.headers()).unwrap();
+    assert_eq!(
+        (status.code(), reason_of(&status)),
+        (Code::InvalidArgument, "FIELD_INVALID".to_owned())
+    );
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,h2=warn,hyper
 
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// Begins to log; where the process already does, nothing changes. FIELD_INVALID where the filter is none.
+/// Begins to log; where the process already does, nothing changes. `FIELD_INVALID` where the filter is none.
 pub fn start(settings: &LogSettings) -> Result<()> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.filter))
         .map_err(|_| Error::field("log.filter", "must be a level or an EnvFilter"))?;

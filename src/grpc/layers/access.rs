@@ -174,15 +174,12 @@ fn answered<R: Default>(response: Response<R>, mut entry: Entry) -> Response<Obs
     let ours = told
         .filter(|_| entry.method.is_ours())
         .and_then(status::in_our_words);
-    match ours {
-        Some(ours) => {
-            entry.end(ours.code(), Some(&ours));
-            ours.into_http()
-        }
-        None => {
-            entry.end(code, told);
-            response.map(|body| Observed { body, entry: None })
-        }
+    if let Some(ours) = ours {
+        entry.end(ours.code(), Some(&ours));
+        ours.into_http()
+    } else {
+        entry.end(code, told);
+        response.map(|body| Observed { body, entry: None })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Answers DEADLINE_EXCEEDED when time is up, and lets what has begun finish. A unary call has the server's time, or the
+//! Answers `DEADLINE_EXCEEDED` when time is up, and lets what has begun finish. A unary call has the server's time, or the
 //! client's where that is shorter; a stream has the client's, where there is one. A request that trickles in is cut by the same
 //! clock, so that it does not hold its handler.
 

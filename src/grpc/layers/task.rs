@@ -59,7 +59,8 @@ where
         let caught = Caught {
             method: context.map_or_else(|| Method::at(""), |context| context.method),
             request_id: context.map_or_else(RequestId::next, |context| context.request_id.clone()),
-            call: Box::pin(self.inner.call(request)),
+            call: catch_unwind(AssertUnwindSafe(|| Box::pin(self.inner.call(request))))
+                .map_err(|panic| panicked(&*panic)),
         };
         Call {
             begun: false,
@@ -136,7 +137,7 @@ where
 struct Caught<F> {
     method: &'static Method,
     request_id: RequestId,
-    call: Pin<Box<F>>,
+    call: Result<Pin<Box<F>>, Status>,
 }
 
 impl<F, R> Future for Caught<F>
@@ -147,8 +148,12 @@ where
     type Output = Response<R>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let call = match &mut self.call {
+            Ok(call) => call.as_mut(),
+            Err(panicked) => return Poll::Ready(panicked.clone().into_http()),
+        };
         // A future that has panicked is not polled again, so that nothing broken is seen.
-        match catch_unwind(AssertUnwindSafe(|| self.call.as_mut().poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| call.poll(cx))) {
             Ok(polled) => polled.map(|Ok(response)| response),
             Err(panic) => Poll::Ready(panicked(&*panic).into_http()),
         }
