@@ -1,4 +1,6 @@
-//! The server as a whole: what it listens on, what it serves there, and how it ends.
+//! The server as a whole: how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
+
+mod run;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,6 +18,8 @@ use crate::{
     shutdown::Shutdown,
     telemetry::metrics,
 };
+
+pub use run::{database_settings, hashing_settings, master_key, open, run, run_with};
 
 /// How often histograms are folded.
 const FOLDING: Duration = Duration::from_secs(5);

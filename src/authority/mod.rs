@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod caller;
 pub mod credentials;
 pub mod directory;
+pub mod forgetting;
 pub mod idempotency;
 pub mod keyring;
 pub mod last_use;

@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
@@ -77,8 +77,10 @@ where
             Some(rule) => rule,
         };
         let authority = Arc::clone(&self.authority);
+        let call = call_of(request.extensions());
+        let presented = presented(request.headers());
         Box::pin(async move {
-            match authenticate(&authority, &request, rule).await {
+            match authenticate(&authority, call, presented, rule).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     inner.call(request).await
@@ -91,11 +93,12 @@ where
 
 async fn authenticate(
     authority: &Authority,
-    request: &Request<Body>,
+    call: Call,
+    presented: Result<HeaderValue>,
     rule: MethodRule,
 ) -> Result<Caller> {
-    let call = call_of(request.extensions());
-    let token = bearer(request.headers())?;
+    let presented = presented?;
+    let token = bearer(&presented)?;
     let verdict = authority.judge(token, authority.clock.now()).await?;
     let Ok((credential, position)) = verdict else {
         return Err(Error::credentials_invalid());
@@ -128,19 +131,22 @@ async fn authenticate(
     Ok(caller)
 }
 
-/// The one credential of a call (RFC 6750 section 2.1); the scheme in any case (RFC 9110 section 11.1).
-fn bearer(headers: &HeaderMap) -> Result<&str> {
+/// The one credential of a call.
+fn presented(headers: &HeaderMap) -> Result<HeaderValue> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Err(Error::new(
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.clone()),
+        (Some(_), Some(_)) => Err(Error::credentials_invalid()),
+        (None, _) => Err(Error::new(
             Reason::CredentialsMissing,
             "no credential was presented",
-        ));
-    };
-    if values.next().is_some() {
-        return Err(Error::credentials_invalid());
+        )),
     }
-    value
+}
+
+/// The token in it (RFC 6750 section 2.1); the scheme in any case (RFC 9110 section 11.1).
+fn bearer(presented: &HeaderValue) -> Result<&str> {
+    presented
         .to_str()
         .ok()
         .and_then(|value| value.split_once(' '))
@@ -175,8 +181,6 @@ pub(super) fn caller_of<T>(request: &tonic::Request<T>) -> Result<Caller> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -191,7 +195,7 @@ mod tests {
                 .map_err(|error| error.reason())
         };
         for scheme in ["Bearer", "bearer", "BEARER"] {
-            assert_eq!(parse(&[&format!("{scheme} abc")]).as_deref(), Ok("abc"));
+            assert_eq!(parse(&[&format!("{scheme} abc")]), Ok("abc".to_owned()));
         }
         assert_eq!(parse(&[]), Err(Reason::CredentialsMissing));
         for values in [
