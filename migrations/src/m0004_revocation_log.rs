@@ -1,9 +1,13 @@
 //! The one ordered list of everything that ends or changes a token's standing.
 //!
-//! On `SQLite` the single writer appends to the log itself. On `PostgreSQL` a writer puts its entry into the inbox, and the
+//! On SQLite the single writer appends to the log itself. On PostgreSQL a writer puts its entry into the inbox, and the
 //! sequencer moves it from there to the log under the next position: a sequence would lose what commits late.
 
-use sea_orm_migration::{prelude::*, schema::*, sea_orm::DbBackend};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, big_integer_null, small_integer, text},
+    sea_orm::DbBackend,
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

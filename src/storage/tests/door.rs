@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait};
 
 use super::{Place, count_spaces, poll_and_drop, space, write_space};
 use crate::{
-    error::Reason,
+    error::{Error, Reason},
     storage::{Database, DatabaseLocation, Engine, entity::spaces},
 };
 
@@ -136,6 +136,37 @@ async fn a_savepoint_fails_alone() {
         transaction.commit().await.unwrap();
         assert_eq!(count_spaces(&database).await, 2);
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_that_was_there() {
+    let place = Place::sqlite();
+    let database = place.open().await;
+    write_space(&database, "before").await.unwrap();
+    let transaction = database.begin().await.unwrap();
+    transaction
+        .execute_unprepared("PRAGMA max_page_count = 1")
+        .await
+        .unwrap();
+    space("small").insert(&transaction).await.unwrap();
+    let mut large = space("large");
+    large.display_name = Set("x".repeat(1 << 20));
+    let full = Error::from(large.insert(&transaction).await.unwrap_err());
+    assert_eq!(full.reason(), Reason::DatabaseUnavailable);
+    assert!(full.retry_delay().is_some());
+    assert!(space("late").insert(&transaction).await.is_err());
+    assert!(transaction.commit().await.is_err());
+
+    let transaction = database.begin().await.unwrap();
+    transaction
+        .execute_unprepared("PRAGMA max_page_count = 4294967294")
+        .await
+        .unwrap();
+    space("after").insert(&transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    database.close().await;
+    drop(database);
+    assert_eq!(count_spaces(&place.open().await).await, 2);
 }
 
 #[tokio::test]
