@@ -1,5 +1,6 @@
 //! The server as a whole: how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
 
+mod recover;
 mod run;
 
 use std::{net::SocketAddr, time::Duration};
@@ -19,6 +20,7 @@ use crate::{
     telemetry::metrics,
 };
 
+pub use recover::recover;
 pub use run::{database_settings, hashing_settings, master_key, open, run, run_with};
 
 /// How often histograms are folded.

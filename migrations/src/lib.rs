@@ -7,7 +7,7 @@
 //! - a moment is a `bigint` of microseconds since 1970 in UTC, named `…_time`; a span is a `bigint` of microseconds;
 //! - an id is a `text`; a list or a map is JSON; what was deleted keeps its row as a tombstone, so that names stay unique;
 //! - every constraint and index has a name: `<table>_pkey`, `<table>_<columns>_key` for what is unique, `…_fkey`, `…_check`,
-//!   `…_idx`. `SQLite` reports the columns of a violated constraint only, from which the name follows.
+//!   `…_idx`. SQLite reports the columns of a violated constraint only, from which the name follows.
 
 #![expect(
     elided_lifetimes_in_paths,

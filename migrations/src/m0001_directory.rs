@@ -1,6 +1,12 @@
 //! The authority itself, and its directory: spaces, users, roles, and who holds which.
 
-use sea_orm_migration::{prelude::*, schema::*};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{
+        big_integer, big_integer_null, blob, blob_null, boolean, integer, json_binary, text,
+        text_null,
+    },
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

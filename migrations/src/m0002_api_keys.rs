@@ -1,6 +1,9 @@
 //! API keys and the digests of their secrets.
 
-use sea_orm_migration::{prelude::*, schema::*};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, big_integer_null, blob, boolean, json_binary, text, text_null},
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

@@ -1,6 +1,9 @@
 //! The keys that sign access tokens; the private halves are sealed under the master key.
 
-use sea_orm_migration::{prelude::*, schema::*};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, big_integer_null, blob, text},
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

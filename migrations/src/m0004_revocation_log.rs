@@ -1,9 +1,13 @@
 //! The one ordered list of everything that ends or changes a token's standing.
 //!
-//! On `SQLite` the single writer appends to the log itself. On `PostgreSQL` a writer puts its entry into the inbox, and the
+//! On SQLite the single writer appends to the log itself. On PostgreSQL a writer puts its entry into the inbox, and the
 //! sequencer moves it from there to the log under the next position: a sequence would lose what commits late.
 
-use sea_orm_migration::{prelude::*, schema::*, sea_orm::DbBackend};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, big_integer_null, small_integer, text},
+    sea_orm::DbBackend,
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -27,6 +31,7 @@ impl MigrationTrait for Migration {
                 .execute_unprepared(VACUUM_INBOX_OFTEN)
                 .await?;
         }
+        manager.create_index(log_by_subject()).await?;
         manager.create_table(rotated_tokens()).await?;
         manager.create_index(rotated_tokens_by_forget_time()).await
     }
@@ -69,6 +74,16 @@ fn log_numbered_by_the_sequencer() -> TableCreateStatement {
             .col("event_id"),
     )
     .take()
+}
+
+/// Whoever revokes what is already revoked looks for the first time.
+fn log_by_subject() -> IndexCreateStatement {
+    Index::create()
+        .name("revocation_log_subject_idx")
+        .table("revocation_log")
+        .col("subject_id")
+        .col("subject_kind")
+        .take()
 }
 
 fn inbox() -> TableCreateStatement {

@@ -1,6 +1,9 @@
 //! Who did what, chained by digests so that a change to the past is seen.
 
-use sea_orm_migration::{prelude::*, schema::*};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, big_integer_null, blob_null, json_binary, small_integer, text},
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

@@ -1,6 +1,9 @@
 //! What was answered under an idempotency key, so that a retry gets the same answer.
 
-use sea_orm_migration::{prelude::*, schema::*};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, blob, blob_null, json_binary, text},
+};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

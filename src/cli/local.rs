@@ -6,13 +6,13 @@ use clap::{Args, CommandFactory as _, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    cli::{
-        Cli,
-        client::Client,
-        failure::{Exit, Failure},
-        output::Output,
-    },
+    cli::{Cli, client::Client, failure::Failure, output::Output},
+    clock::Clock,
     config::{self, Settings},
+    server::{self, Listeners},
+    shutdown::Shutdown,
+    storage::{self, Database},
+    telemetry,
 };
 
 /// The verbs without a server.
@@ -145,11 +145,9 @@ impl SettingsArguments {
 impl LocalCommand {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         match self {
-            Self::Serve(arguments) => serve(client, arguments).await,
+            Self::Serve(arguments) => serve(arguments).await,
             Self::Migrate(MigrateCommand::Up(arguments)) => migrate_up(client, arguments).await,
-            Self::Migrate(MigrateCommand::Status(arguments)) => {
-                migrate_status(client, arguments).await
-            }
+            Self::Migrate(MigrateCommand::Status(arguments)) => migrate_status(arguments).await,
             Self::Config(ConfigCommand::Check(arguments)) => config_check(client, &arguments),
             Self::Config(ConfigCommand::Show(arguments)) => config_show(&arguments),
             Self::Recover(arguments) => recover(client, arguments).await,
@@ -158,27 +156,49 @@ impl LocalCommand {
     }
 }
 
-// LEAD: fill the four functions below; `arguments.settings()` loads and checks the settings.
-
-async fn serve(_client: &Client, arguments: SettingsArguments) -> Result<(), Failure> {
-    let _settings = arguments.settings()?;
-    Err(Failure::new(Exit::Failed, "LEAD: serve"))
+async fn serve(arguments: SettingsArguments) -> Result<(), Failure> {
+    let settings = arguments.settings()?;
+    telemetry::log::start(&settings.log)?;
+    telemetry::metrics::start();
+    let shutdown = Shutdown::on_signals()?;
+    let listeners = Listeners::bind(&settings).await?;
+    let served = server::run(settings, listeners, shutdown, Clock::system()).await;
+    telemetry::log::flush();
+    Ok(served?)
 }
 
-async fn migrate_up(_client: &Client, arguments: SettingsArguments) -> Result<(), Failure> {
-    let _settings = arguments.settings()?;
-    Err(Failure::new(Exit::Failed, "LEAD: migrate up"))
+async fn migrate_up(client: &Client, arguments: SettingsArguments) -> Result<(), Failure> {
+    let db = Database::open(&server::database_settings(&arguments.settings()?)).await?;
+    storage::migrate_up(&db).await?;
+    db.close().await;
+    client.output.notice("the schema is up to date");
+    Ok(())
 }
 
-async fn migrate_status(_client: &Client, arguments: SettingsArguments) -> Result<(), Failure> {
-    let _settings = arguments.settings()?;
-    Err(Failure::new(Exit::Failed, "LEAD: migrate status"))
+async fn migrate_status(arguments: SettingsArguments) -> Result<(), Failure> {
+    let db = Database::open(&server::database_settings(&arguments.settings()?)).await?;
+    let steps = storage::migration_status(&db).await?;
+    db.close().await;
+    let lines: String = steps
+        .iter()
+        .map(|step| {
+            let state = if step.applied { "applied" } else { "pending" };
+            format!("{state}\t{}\n", step.name)
+        })
+        .collect();
+    Output::text(&lines)
 }
 
-async fn recover(_client: &Client, arguments: RecoverArguments) -> Result<(), Failure> {
-    let _settings = arguments.settings.settings()?;
-    let (_user, _file) = (arguments.user, arguments.password_file);
-    Err(Failure::new(Exit::Failed, "LEAD: recover"))
+async fn recover(client: &Client, arguments: RecoverArguments) -> Result<(), Failure> {
+    let settings = arguments.settings.settings()?;
+    let file = arguments
+        .password_file
+        .unwrap_or_else(|| settings.data_dir.join("recovered-password"));
+    let user = server::recover(&settings, &arguments.user, &file).await?;
+    client
+        .output
+        .notice(&format!("{user} has a new password, in {}", file.display()));
+    Ok(())
 }
 
 fn config_check(client: &Client, arguments: &SettingsArguments) -> Result<(), Failure> {

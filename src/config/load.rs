@@ -13,7 +13,16 @@ const PREFIX: &str = "TOKEN_AUTHORITY_";
 const FILE_VARIABLE: &str = "TOKEN_AUTHORITY_CONFIG";
 
 /// What is set for others than the server: the client verbs, the build, the tests.
-const FOREIGN: &[&str] = &["CONFIG", "ADDRESS", "TOKEN", "TOKEN_FILE", "COMMIT"];
+const FOREIGN: &[&str] = &[
+    "CONFIG",
+    "ADDRESS",
+    "TOKEN",
+    "TOKEN_FILE",
+    "CA_FILE",
+    "CLIENT_CERTIFICATE_FILE",
+    "CLIENT_KEY_FILE",
+    "COMMIT",
+];
 
 /// A secret and the setting that names a file with it: whoever sets one overrides the other.
 const TWINS: &[(&str, &str)] = &[

@@ -25,7 +25,7 @@ pub(super) fn from_sqlx(error: sqlx::Error) -> Error {
 }
 
 /// The name of the constraint that a statement would have violated, by the schema's conventions: `<table>_pkey`,
-/// `<table>_<columns>_key`, and what a check is called. None for other failures, and for a foreign key on `SQLite`, which does
+/// `<table>_<columns>_key`, and what a check is called. None for other failures, and for a foreign key on SQLite, which does
 /// not say which.
 pub fn violated_constraint(error: &DbErr) -> Option<String> {
     let error = database_error(error)?;

@@ -74,7 +74,7 @@ async fn connection_for_steps(database: &Database) -> Result<Pool> {
     "token-authority migrate".clone_into(&mut settings.application_name);
     settings.max_connections = 1;
     settings.statement_timeout = Duration::ZERO;
-    settings.lock_timeout = Duration::from_secs(60);
+    settings.lock_timeout = Duration::from_mins(1);
     let url = database.postgres_url()?;
     postgres::pool(url, &settings, &database.0.statements, &database.0.tasks).await
 }

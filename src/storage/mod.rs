@@ -4,7 +4,7 @@
 //! `&impl ConnectionTrait`. Nothing is written outside a transaction.
 //!
 //! In reading order: `settings`, `sqlite` and `postgres` (how each engine is opened), `pool` (connections that can be
-//! replaced), `transaction`, `session_lock`, `migrate`, `error`, `entity` (one file a table).
+//! replaced), `transaction`, `session_lock`, `listener`, `migrate`, `error`, `entity` (one file a table).
 
 pub mod api_keys;
 pub mod audit;
@@ -12,6 +12,7 @@ pub mod authority;
 pub mod entity;
 mod error;
 pub mod idempotency_keys;
+mod listener;
 mod migrate;
 mod pool;
 mod postgres;
@@ -46,6 +47,7 @@ pub use sea_orm::ConnectionTrait;
 
 pub use self::{
     error::violated_constraint,
+    listener::Listener,
     migrate::{MigrationState, migrate_up, migration_status, require_current_schema},
     pool::{Pool, PoolUse},
     session_lock::SessionLock,
@@ -124,18 +126,18 @@ impl Database {
         self.0.engine
     }
 
-    /// For reading. On `SQLite` these connections cannot write.
+    /// For reading. On SQLite these connections cannot write.
     pub fn reader(&self) -> &Pool {
         &self.0.readers
     }
 
-    /// Begins a transaction. On `SQLite` it holds the write lock from the start (BEGIN IMMEDIATE).
+    /// Begins a transaction. On SQLite it holds the write lock from the start (BEGIN IMMEDIATE).
     pub async fn begin(&self) -> Result<Transaction> {
         self.0.writers.begin().await
     }
 
     /// A connection of its own, called `name` in `pg_stat_activity`, opened anew when it is lost; a transaction on it may do
-    /// nothing for `idle_in_transaction` at most. `PostgreSQL` only: on `SQLite` INTERNAL.
+    /// nothing for `idle_in_transaction` at most. PostgreSQL only: on SQLite INTERNAL.
     pub async fn dedicated(&self, name: &str, idle_in_transaction: Duration) -> Result<Pool> {
         let mut settings = self.0.settings.clone();
         name.clone_into(&mut settings.application_name);
@@ -150,7 +152,7 @@ impl Database {
         self.0.statements.count()
     }
 
-    /// How many connections there are for writing, and on `PostgreSQL` for reading, too.
+    /// How many connections there are for writing, and on PostgreSQL for reading, too.
     pub fn pool_use(&self) -> PoolUse {
         self.0.writers.in_use()
     }

@@ -25,7 +25,7 @@ use arc_swap::ArcSwap;
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
     QueryStream, RuntimeErr, SqliteTransactionMode, Statement, StreamTrait, TransactionOptions,
-    TransactionTrait, entity::prelude::async_trait::async_trait,
+    TransactionTrait, entity::prelude::async_trait::async_trait, sqlx::PgPool,
 };
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -70,6 +70,13 @@ pub struct PoolUse {
     pub idle: usize,
 }
 
+/// The connections of a pool as they are now: what is asked of them is waited for, but not for ever.
+#[derive(Clone)]
+pub(super) struct Loan {
+    pool: Pool,
+    from: Arc<Generation>,
+}
+
 impl Pool {
     pub(super) fn new(
         connection: DatabaseConnection,
@@ -84,12 +91,13 @@ impl Pool {
         }))
     }
 
-    /// Begins a transaction; BEGIN IMMEDIATE on `SQLite`.
+    /// Begins a transaction; BEGIN IMMEDIATE on SQLite.
     ///
-    /// It begins in a task of its own: where the future of `sea_orm`'s `begin` is dropped before PostgreSQL's answer to BEGIN
-    /// is there, `sqlx` 0.9.0 does not know that a transaction is open, gives the connection back with it, and whatever the
-    /// next borrower writes outside a transaction is lost. Nothing that a caller does can drop the task; where the caller has
-    /// gone, the transaction that it was to get is rolled back like any other that is dropped.
+    /// It begins in a task of its own. Where the future of `sea_orm`'s `begin` is dropped before PostgreSQL's answer to BEGIN
+    /// is there, `sqlx` 0.9.0 does not know that a transaction is open and gives the connection back with it: whatever the next
+    /// borrower writes outside a transaction is lost. Nor can it be seen on the connection without a round trip. Nothing that
+    /// a caller does can drop the task; where the caller has gone, the transaction that it was to get is dropped, and rolled
+    /// back like any other.
     pub async fn begin(&self) -> Result<Transaction> {
         let pool = self.clone();
         let beginning = async move { pool.begin_here().await }.in_current_span();
@@ -99,29 +107,26 @@ impl Pool {
     }
 
     async fn begin_here(&self) -> Result<Transaction, DbErr> {
-        let used = self.0.current.load_full();
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let begun = self
-            .answered(&used, used.connection.begin_with_options(options))
+        let loan = self.loan();
+        let begun = loan
+            .answered(loan.connection().begin_with_options(options))
             .await?;
-        Ok(Transaction::new(begun, self.patience()))
+        Ok(Transaction::new(begun, loan))
     }
 
     /// How many connections there are now.
     pub fn in_use(&self) -> PoolUse {
-        let used = self.0.current.load();
-        let (open, idle) = match self.0.backend {
-            DbBackend::Sqlite => {
-                let pool = used.connection.get_sqlite_connection_pool();
-                (pool.size(), pool.num_idle())
-            }
-            _ => {
-                let pool = used.connection.get_postgres_connection_pool();
-                (pool.size(), pool.num_idle())
-            }
+        let (open, idle) = if self.0.backend == DbBackend::Sqlite {
+            let pool = self.connection();
+            let pool = pool.get_sqlite_connection_pool();
+            (pool.size(), pool.num_idle())
+        } else {
+            let pool = self.sqlx_pool();
+            (pool.size(), pool.num_idle())
         };
         let open = usize::try_from(open).unwrap_or(usize::MAX);
         PoolUse {
@@ -135,73 +140,83 @@ impl Pool {
         self.0.current.load().connection.clone()
     }
 
+    /// What a listener takes its connection from. PostgreSQL only.
+    pub(super) fn sqlx_pool(&self) -> PgPool {
+        self.connection().get_postgres_connection_pool().clone()
+    }
+
     /// Closes the connections, as they come back.
     pub(super) async fn close(&self) {
-        let used = self.0.current.load_full();
-        if let Err(error) = used.connection.close_by_ref().await {
+        if let Err(error) = self.connection().close_by_ref().await {
             tracing::debug!(%error, "closing the database connections failed");
         }
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.0.recipe.as_ref().map(|recipe| recipe.patience)
+    fn loan(&self) -> Loan {
+        Loan {
+            pool: self.clone(),
+            from: self.0.current.load_full(),
+        }
+    }
+}
+
+impl Loan {
+    fn connection(&self) -> &DatabaseConnection {
+        &self.from.connection
     }
 
     /// Waits for an answer, and draws the conclusions where there is none.
-    async fn answered<T>(
+    pub(super) async fn answered<T>(
         &self,
-        used: &Arc<Generation>,
         answer: impl Future<Output = Result<T, DbErr>> + Send,
     ) -> Result<T, DbErr> {
-        let Some(recipe) = &self.0.recipe else {
+        let Some(recipe) = &self.pool.0.recipe else {
             return answer.await;
         };
         match tokio::time::timeout(recipe.patience, answer).await {
             Ok(Err(error)) if is_exhausted(&error) => {
-                self.watch(used, recipe.patience);
+                self.watch(recipe.patience);
                 Err(error)
             }
             Ok(answer) => {
-                used.answers.fetch_add(1, Ordering::Relaxed);
+                self.from.answers.fetch_add(1, Ordering::Relaxed);
                 answer
             }
             Err(_) => {
-                self.replace(used);
+                self.replace(recipe);
                 Err(no_answer())
             }
         }
     }
 
-    /// Replaces the pool unless something is answered soon.
-    fn watch(&self, used: &Arc<Generation>, patience: Duration) {
-        if used.watched.swap(true, Ordering::Relaxed) {
+    /// Replaces the connections unless something is answered soon.
+    fn watch(&self, patience: Duration) {
+        if self.from.watched.swap(true, Ordering::Relaxed) {
             return;
         }
-        let pool = self.clone();
-        let used = Arc::clone(used);
-        let before = used.answers.load(Ordering::Relaxed);
-        self.0.tasks.spawn(async move {
+        let loan = self.clone();
+        let before = self.from.answers.load(Ordering::Relaxed);
+        self.pool.0.tasks.spawn(async move {
             tokio::time::sleep(patience).await;
-            if used.answers.load(Ordering::Relaxed) == before {
-                pool.replace(&used);
+            let silent = loan.from.answers.load(Ordering::Relaxed) == before;
+            if let Some(recipe) = loan.pool.0.recipe.as_ref().filter(|_| silent) {
+                loan.replace(recipe);
             }
-            used.watched.store(false, Ordering::Relaxed);
+            loan.from.watched.store(false, Ordering::Relaxed);
         });
     }
 
-    fn replace(&self, used: &Arc<Generation>) {
-        let Some(recipe) = &self.0.recipe else {
-            return;
-        };
+    fn replace(&self, recipe: &Recipe) {
+        let shared = &self.pool.0;
         let fresh = Arc::new(Generation::of((recipe.open)()));
-        let replaced = self.0.current.compare_and_swap(used, fresh);
-        if !Arc::ptr_eq(&replaced, used) {
+        let found = shared.current.compare_and_swap(&self.from, fresh);
+        if !Arc::ptr_eq(&found, &self.from) {
             return;
         }
         tracing::warn!("the database does not answer; its connections are replaced");
+        let replaced = Arc::clone(&self.from);
         let patience = recipe.patience;
-        let replaced = Arc::clone(used);
-        self.0.tasks.spawn(async move {
+        shared.tasks.spawn(async move {
             let closing = replaced.connection.close_by_ref();
             tokio::time::timeout(patience, closing).await.ok();
         });
@@ -224,7 +239,7 @@ fn is_exhausted(error: &DbErr) -> bool {
 }
 
 /// What is told of a statement to which there was no answer.
-pub(super) fn no_answer() -> DbErr {
+fn no_answer() -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(
         "the database did not answer".to_owned(),
     ))
@@ -237,26 +252,26 @@ impl ConnectionTrait for Pool {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        let used = self.0.current.load_full();
-        self.answered(&used, used.connection.execute_raw(statement))
+        let loan = self.loan();
+        loan.answered(loan.connection().execute_raw(statement))
             .await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let used = self.0.current.load_full();
-        self.answered(&used, used.connection.execute_unprepared(sql))
+        let loan = self.loan();
+        loan.answered(loan.connection().execute_unprepared(sql))
             .await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let used = self.0.current.load_full();
-        self.answered(&used, used.connection.query_one_raw(statement))
+        let loan = self.loan();
+        loan.answered(loan.connection().query_one_raw(statement))
             .await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let used = self.0.current.load_full();
-        self.answered(&used, used.connection.query_all_raw(statement))
+        let loan = self.loan();
+        loan.answered(loan.connection().query_all_raw(statement))
             .await
     }
 }
@@ -274,9 +289,8 @@ impl StreamTrait for Pool {
         statement: Statement,
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
         Box::pin(async move {
-            let used = self.0.current.load_full();
-            self.answered(&used, used.connection.stream_raw(statement))
-                .await
+            let loan = self.loan();
+            loan.answered(loan.connection().stream_raw(statement)).await
         })
     }
 }

@@ -1,4 +1,4 @@
-//! How a `PostgreSQL` database is opened.
+//! How a PostgreSQL database is opened.
 //!
 //! The pool looks after its connections when they are taken, not by a background task: `sqlx` 0.9.0 counts idle connections
 //! so that the number can pass below zero for a moment, and its task would then go round 2⁶⁴ times.
@@ -26,10 +26,10 @@ use crate::error::{Error, Reason, Result};
 const OLDEST_VERSION: u32 = 13_00_00;
 
 /// A server's process collects memory over its life, and a new one may be behind the same name.
-const LIFE: Duration = Duration::from_secs(30 * 60);
+const LIFE: Duration = Duration::from_mins(30);
 
 /// Firewalls forget connections that are silent for longer, without telling.
-const SILENCE: Duration = Duration::from_secs(5 * 60);
+const SILENCE: Duration = Duration::from_mins(5);
 
 /// A pool of connections to the database at `url`, one of which is opened now.
 pub(super) async fn pool(

@@ -7,7 +7,7 @@ use sea_orm::sqlx::{self, Connection, PgConnection};
 use super::{Database, error::from_sqlx, postgres};
 use crate::error::{Error, Reason, Result};
 
-/// A lock of a `PostgreSQL` database, held until this is dropped or the connection is lost.
+/// A lock of a PostgreSQL database, held until this is dropped or the connection is lost.
 ///
 /// It has a connection of its own outside every pool: a pool would open another one in its place, without the lock.
 pub struct SessionLock {

@@ -9,15 +9,15 @@ use secrecy::SecretString;
 pub struct DatabaseSettings {
     /// Which engine, and where.
     pub location: DatabaseLocation,
-    /// How many connections the pool of a `PostgreSQL` database has at most. `SQLite` has one that writes and four that read.
+    /// How many connections the pool of a PostgreSQL database has at most. SQLite has one that writes and four that read.
     pub max_connections: u32,
     /// How long to wait for a connection of the pool.
     pub acquire_timeout: Duration,
-    /// How long a statement may take. `PostgreSQL` only.
+    /// How long a statement may take. PostgreSQL only.
     pub statement_timeout: Duration,
-    /// How long a statement may wait for a lock. On `SQLite`, for the file's.
+    /// How long a statement may wait for a lock. On SQLite, for the file's.
     pub lock_timeout: Duration,
-    /// How long a transaction may do nothing. `PostgreSQL` only.
+    /// How long a transaction may do nothing. PostgreSQL only.
     pub idle_in_transaction_timeout: Duration,
     /// What the connections are called in `pg_stat_activity`.
     pub application_name: String,
@@ -28,17 +28,17 @@ pub struct DatabaseSettings {
 pub enum DatabaseLocation {
     /// A file, which one process owns; it and its folder are created where they are missing.
     Sqlite(PathBuf),
-    /// The URL of a `PostgreSQL` database, 13 or newer: `postgres://user:password@host/database`.
+    /// The URL of a PostgreSQL database, 13 or newer: `postgres://user:password@host/database`.
     Postgres(SecretString),
 }
 
 impl DatabaseSettings {
-    /// The `SQLite` file at `path`.
+    /// The SQLite file at `path`.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
         Self::at(DatabaseLocation::Sqlite(path.into()))
     }
 
-    /// The `PostgreSQL` database at `url`.
+    /// The PostgreSQL database at `url`.
     pub fn postgres(url: impl Into<String>) -> Self {
         Self::at(DatabaseLocation::Postgres(SecretString::from(url.into())))
     }

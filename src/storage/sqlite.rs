@@ -1,4 +1,4 @@
-//! How a `SQLite` file is opened: one process, one connection that writes, several that read.
+//! How a SQLite file is opened: one process, one connection that writes, several that read.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -32,7 +32,7 @@ pub(super) struct FileLock {
 
 /// Takes the file for this process, and creates it and its folder where they are missing, for the owner alone.
 ///
-/// The lock is on a file beside it: `SQLite` locks parts of its own, and would lose those when another handle is closed.
+/// The lock is on a file beside it: SQLite locks parts of its own, and would lose those when another handle is closed.
 pub(super) fn lock(path: &Path) -> Result<FileLock> {
     if let Some(folder) = path
         .parent()
@@ -109,7 +109,7 @@ fn options(path: &Path, settings: &DatabaseSettings) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// A connection on which a ROLLBACK failed is given up: `SQLite` rolls back by itself where the disk is full, `sqlx` then
+/// A connection on which a ROLLBACK failed is given up: SQLite rolls back by itself where the disk is full, `sqlx` then
 /// counts one transaction too many on it for ever, and would open the next one as a mere savepoint.
 ///
 /// A future dropped during BEGIN needs no care here: the connection's thread sees that nobody took its answer, and rolls back

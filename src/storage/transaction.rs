@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
 };
 
 use sea_orm::{
@@ -12,18 +11,18 @@ use sea_orm::{
     TransactionTrait, entity::prelude::async_trait::async_trait,
 };
 
-use super::{error::is_unavailable, pool::no_answer};
+use super::{error::is_unavailable, pool::Loan};
 use crate::error::Result;
 
 /// A transaction. Dropping it rolls back.
 ///
-/// Once a statement has failed, nothing further is done in it, on either engine: `PostgreSQL` answers COMMIT with a ROLLBACK
-/// then, which `sqlx` takes for success, and `SQLite`, out of disk space, rolls back and goes on without a transaction. What may
+/// Once a statement has failed, nothing further is done in it, on either engine: PostgreSQL answers COMMIT with a ROLLBACK
+/// then, which `sqlx` takes for success, and SQLite, out of disk space, rolls back and goes on without a transaction. What may
 /// fail goes into a [`Savepoint`].
 pub struct Transaction {
-    transaction: DatabaseTransaction,
+    inner: DatabaseTransaction,
     failed: AtomicBool,
-    patience: Option<Duration>,
+    loan: Loan,
 }
 
 /// A part of a transaction that can fail alone. Dropping it undoes the part.
@@ -33,32 +32,32 @@ pub struct Savepoint<'a> {
 }
 
 impl Transaction {
-    pub(super) fn new(transaction: DatabaseTransaction, patience: Option<Duration>) -> Self {
+    pub(super) fn new(transaction: DatabaseTransaction, loan: Loan) -> Self {
         Self {
-            transaction,
+            inner: transaction,
             failed: AtomicBool::new(false),
-            patience,
+            loan,
         }
     }
 
     /// Makes it last. UNAVAILABLE where the database gave no answer: then it is not known whether it lasts.
     pub async fn commit(self) -> Result<()> {
         self.refuse_after_failure()?;
-        within(self.patience, self.transaction.commit()).await?;
+        self.loan.answered(self.inner.commit()).await?;
         Ok(())
     }
 
     /// Undoes it, and waits until that is done.
     pub async fn rollback(self) -> Result<()> {
-        within(self.patience, self.transaction.rollback()).await?;
+        self.loan.answered(self.inner.rollback()).await?;
         Ok(())
     }
 
     /// Begins a part that can fail alone.
     pub async fn savepoint(&self) -> Result<Savepoint<'_>> {
-        let part = self.answered(self.transaction.begin()).await?;
+        let part = self.answered(self.inner.begin()).await?;
         Ok(Savepoint {
-            part: Self::new(part, self.patience),
+            part: Self::new(part, self.loan.clone()),
             whole: self,
         })
     }
@@ -70,7 +69,7 @@ impl Transaction {
         self.refuse_after_failure()?;
         // Set before and cleared after, so that a statement whose future is dropped counts as failed.
         self.failed.store(true, Ordering::Relaxed);
-        let answer = within(self.patience, answer).await?;
+        let answer = self.loan.answered(answer).await?;
         self.failed.store(false, Ordering::Relaxed);
         Ok(answer)
     }
@@ -90,7 +89,7 @@ impl Savepoint<'_> {
     pub async fn release(self) -> Result<()> {
         let Self { part, whole } = self;
         part.refuse_after_failure()?;
-        whole.answered(part.transaction.commit()).await?;
+        whole.answered(part.inner.commit()).await?;
         Ok(())
     }
 
@@ -107,41 +106,26 @@ impl Savepoint<'_> {
     }
 }
 
-async fn within<T>(
-    patience: Option<Duration>,
-    answer: impl Future<Output = Result<T, DbErr>> + Send,
-) -> Result<T, DbErr> {
-    match patience {
-        Some(patience) => tokio::time::timeout(patience, answer)
-            .await
-            .unwrap_or_else(|_| Err(no_answer())),
-        None => answer.await,
-    }
-}
-
 #[async_trait]
 impl ConnectionTrait for Transaction {
     fn get_database_backend(&self) -> DbBackend {
-        self.transaction.get_database_backend()
+        self.inner.get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.answered(self.transaction.execute_raw(statement)).await
+        self.answered(self.inner.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.answered(self.transaction.execute_unprepared(sql))
-            .await
+        self.answered(self.inner.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.answered(self.transaction.query_one_raw(statement))
-            .await
+        self.answered(self.inner.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.answered(self.transaction.query_all_raw(statement))
-            .await
+        self.answered(self.inner.query_all_raw(statement)).await
     }
 }
 
@@ -152,22 +136,20 @@ impl ConnectionTrait for Savepoint<'_> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.answered(self.part.transaction.execute_raw(statement))
-            .await
+        self.answered(self.part.inner.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.answered(self.part.transaction.execute_unprepared(sql))
-            .await
+        self.answered(self.part.inner.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.answered(self.part.transaction.query_one_raw(statement))
+        self.answered(self.part.inner.query_one_raw(statement))
             .await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.answered(self.part.transaction.query_all_raw(statement))
+        self.answered(self.part.inner.query_all_raw(statement))
             .await
     }
 }

@@ -1,12 +1,12 @@
 //! Opening, transactions, and futures that are dropped.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
-use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, sqlx::Connection};
 
 use super::{Place, count_spaces, poll_and_drop, space, write_space};
 use crate::{
-    error::Reason,
+    error::{Error, Reason},
     storage::{Database, DatabaseLocation, Engine, entity::spaces},
 };
 
@@ -68,15 +68,18 @@ async fn a_dropped_transaction_rolls_back() {
 #[tokio::test]
 async fn a_begin_dropped_midway_takes_no_later_write_with_it() {
     for mut place in Place::each().await {
-        place.settings.max_connections = 2;
+        // So that what follows is written on the connection of the begin that was dropped.
+        place.settings.max_connections = 1;
         let database = place.open().await;
         for round in 0..60 {
+            all_idle(&database).await;
             poll_and_drop(database.begin(), 1 + round % 6).await;
             write_space(&database, &format!("tx-{round}"))
                 .await
                 .unwrap();
             if database.engine() == Engine::Postgres {
                 // Outside a transaction, where it would be lost on a connection that is inside one.
+                all_idle(&database).await;
                 poll_and_drop(database.begin(), 1 + round % 6).await;
                 space(&format!("single-{round}"))
                     .insert(database.reader())
@@ -91,6 +94,13 @@ async fn a_begin_dropped_midway_takes_no_later_write_with_it() {
         let reopened = place.open().await;
         assert_eq!(count_spaces(&reopened).await, written);
         assert_eq!(written, if engine == Engine::Postgres { 120 } else { 60 });
+    }
+}
+
+/// Waits until a connection is there to begin on at once.
+async fn all_idle(database: &Database) {
+    while database.pool_use().idle < database.pool_use().open {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -139,6 +149,55 @@ async fn a_savepoint_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_full_disk_loses_nothing_that_was_there() {
+    let place = Place::sqlite();
+    let database = place.open().await;
+    write_space(&database, "before").await.unwrap();
+    let transaction = database.begin().await.unwrap();
+    transaction
+        .execute_unprepared("PRAGMA max_page_count = 1")
+        .await
+        .unwrap();
+    space("small").insert(&transaction).await.unwrap();
+    let mut large = space("large");
+    large.display_name = Set("x".repeat(1 << 20));
+    let full = Error::from(large.insert(&transaction).await.unwrap_err());
+    assert_eq!(full.reason(), Reason::DatabaseUnavailable);
+    assert!(full.retry_delay().is_some());
+    assert!(space("late").insert(&transaction).await.is_err());
+    assert!(transaction.commit().await.is_err());
+
+    let transaction = database.begin().await.unwrap();
+    transaction
+        .execute_unprepared("PRAGMA max_page_count = 4294967294")
+        .await
+        .unwrap();
+    space("after").insert(&transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    database.close().await;
+    drop(database);
+    assert_eq!(count_spaces(&place.open().await).await, 2);
+}
+
+#[tokio::test]
+async fn a_transaction_that_sqlite_ended_itself_does_not_count_on() {
+    let place = Place::sqlite();
+    let database = place.open().await;
+    write_space(&database, "one").await.unwrap();
+    let transaction = database.begin().await.unwrap();
+    transaction
+        .execute_unprepared("INSERT OR ROLLBACK INTO spaces SELECT * FROM spaces")
+        .await
+        .unwrap_err();
+    drop(transaction);
+    let connections = database.0.writers.connection();
+    let connections = connections.get_sqlite_connection_pool();
+    assert!(!connections.acquire().await.unwrap().is_in_transaction());
+    write_space(&database, "two").await.unwrap();
+    assert_eq!(count_spaces(&database).await, 2);
+}
+
+#[tokio::test]
 async fn every_statement_is_counted() {
     for place in Place::each().await {
         let database = place.open().await;
@@ -158,7 +217,7 @@ async fn every_statement_is_counted() {
 async fn a_file_has_no_connection_besides_its_pools() {
     let place = Place::sqlite();
     let database = place.open().await;
-    let refused = database.dedicated("tail", std::time::Duration::ZERO).await;
+    let refused = database.dedicated("tail", Duration::ZERO).await;
     assert!(refused.is_err());
     assert_eq!(
         database.reader().get_database_backend(),

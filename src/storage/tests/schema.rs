@@ -157,10 +157,12 @@ async fn a_violated_constraint_is_known_by_its_name() {
 
         let mut same_slug = space("one");
         same_slug.space_id = Set("spc_other".to_owned());
+        let mut same_id = space("two");
+        same_id.space_id = Set("spc_one".to_owned());
         let mut same_name = user("ann");
         same_name.user_id = Set("usr_other".to_owned());
         assert_eq!(violated(&database, same_slug).await, "spaces_slug_key");
-        assert_eq!(violated(&database, space("one")).await, "spaces_pkey");
+        assert_eq!(violated(&database, same_id).await, "spaces_pkey");
         assert_eq!(violated(&database, same_name).await, "users_username_key");
         assert_eq!(
             violated(&database, signing_key("s3", "active")).await,
