@@ -1,0 +1,310 @@
+//! A server of a test's own, and how tests speak to it.
+
+mod database;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tempfile::TempDir;
+use token_authority::{
+    authority::{Authority, audit::Actor, directory},
+    clock::{Clock, Timestamp},
+    config::Settings,
+    domain::{
+        ids::{RoleName, SpaceId, SpaceSlug, UserId, Username},
+        password::Password,
+        permission::{Permission, PermissionSet},
+    },
+    proto::{
+        self, api_key_service_client::ApiKeyServiceClient,
+        revocation_service_client::RevocationServiceClient,
+        signing_key_service_client::SigningKeyServiceClient,
+        token_service_client::TokenServiceClient,
+    },
+    server::{self, Life, Listeners},
+    shutdown::Shutdown,
+};
+use tokio::{task::JoinHandle, time::Instant};
+use tonic::{Request, transport::Channel};
+
+pub(crate) use database::{Engine, TestDatabase};
+
+/// A password that the rules take.
+pub(crate) const PASSWORD: &str = "correct horse battery staple 9";
+
+/// Makes a test of each engine: `both!(name, async |server: Server| { … })`.
+macro_rules! both {
+    ($name:ident, $test:expr) => {
+        mod $name {
+            #[expect(clippy::wildcard_imports, reason = "the test stands in its file")]
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                $crate::support::run_on($crate::support::Engine::Sqlite, $test).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                $crate::support::run_on($crate::support::Engine::Postgres, $test).await;
+            }
+        }
+    };
+}
+pub(crate) use both;
+
+/// Runs a test on one engine; says so and returns where there is no PostgreSQL to run on.
+pub(crate) async fn run_on(engine: Engine, test: impl AsyncFnOnce(&Server)) {
+    let Some(database) = TestDatabase::create(engine).await else {
+        eprintln!("skipped: TOKEN_AUTHORITY_TEST_POSTGRES names no server");
+        return;
+    };
+    let server = Server::start(database).await;
+    test(&server).await;
+    server.stop().await;
+}
+
+/// A running server.
+pub(crate) struct Server {
+    /// What it does, for tests that need what no method offers yet.
+    pub(crate) authority: Arc<Authority>,
+    /// Where gRPC is served.
+    pub(crate) grpc: SocketAddr,
+    /// Where HTTP is served.
+    pub(crate) http: SocketAddr,
+    /// Where metrics and probes are served.
+    pub(crate) ops: SocketAddr,
+    /// Its clock, which stands until it is advanced.
+    pub(crate) clock: Clock,
+    /// The password of `admin`.
+    pub(crate) admin_password: String,
+    /// Its database; dropped with it.
+    pub(crate) database: TestDatabase,
+    /// Its data directory.
+    pub(crate) data: TempDir,
+    shutdown: Shutdown,
+    served: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts a server on a fresh database.
+    pub(crate) async fn start(database: TestDatabase) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let clock = Clock::set_to(Timestamp::from_micros(Clock::system().now().micros()));
+        Self::start_in(database, data, clock, |_| {}).await
+    }
+
+    /// Starts a server in a data directory that may hold one already.
+    pub(crate) async fn start_in(
+        database: TestDatabase,
+        data: TempDir,
+        clock: Clock,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let mut settings = settings(&database, &data);
+        adjust(&mut settings);
+        let listeners = Listeners::bind(&settings).await.unwrap();
+        let (grpc, http, ops) = (
+            listeners.grpc_address().unwrap(),
+            listeners.http_address().unwrap(),
+            listeners.ops_address().unwrap(),
+        );
+        let life = Life::default();
+        let opened = server::open(&settings, clock.clone(), &life.background, &life.stopping).await;
+        let authority = opened.unwrap();
+        let shutdown = Shutdown::new();
+        let mut ready = life.ready.subscribe();
+        let running = {
+            let (authority, shutdown) = (Arc::clone(&authority), shutdown.clone());
+            async move {
+                server::run_with(authority, &settings, listeners, shutdown, life)
+                    .await
+                    .unwrap();
+            }
+        };
+        let served = tokio::task::spawn(running);
+        ready.wait_for(|ready| *ready).await.unwrap();
+        let password = std::fs::read_to_string(data.path().join("bootstrap-password")).unwrap();
+        let admin_password = password.trim().to_owned();
+        Self {
+            authority,
+            grpc,
+            http,
+            ops,
+            clock,
+            admin_password,
+            database,
+            data,
+            shutdown,
+            served,
+        }
+    }
+
+    /// Ends the server politely.
+    pub(crate) async fn stop(self) -> (TestDatabase, TempDir) {
+        self.shutdown.ask();
+        self.served.await.unwrap();
+        (self.database, self.data)
+    }
+
+    /// A connection of its own.
+    pub(crate) async fn connect(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.grpc))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.connect().await)
+    }
+
+    pub(crate) async fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
+        ApiKeyServiceClient::new(self.connect().await)
+    }
+
+    pub(crate) async fn revocations(&self) -> RevocationServiceClient<Channel> {
+        RevocationServiceClient::new(self.connect().await)
+    }
+
+    pub(crate) async fn signing_keys(&self) -> SigningKeyServiceClient<Channel> {
+        SigningKeyServiceClient::new(self.connect().await)
+    }
+
+    /// A JWT of `admin`, in the space `system`.
+    pub(crate) async fn admin(&self) -> proto::IssuedToken {
+        self.sign_in("admin", &self.admin_password, "").await
+    }
+
+    /// A JWT of a user.
+    pub(crate) async fn sign_in(
+        &self,
+        username: &str,
+        password: &str,
+        space: &str,
+    ) -> proto::IssuedToken {
+        let request = password_request(username, password, space);
+        self.tokens()
+            .await
+            .issue_token(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .token
+            .unwrap()
+    }
+
+    /// Whether a token is active, as `admin`'s token tells.
+    pub(crate) async fn introspect(&self, caller: &str, token: &str) -> proto::TokenIntrospection {
+        let request = proto::IntrospectTokenRequest {
+            token: token.to_owned(),
+            ..Default::default()
+        };
+        let answer = self
+            .tokens()
+            .await
+            .introspect_token(as_caller(caller, request))
+            .await;
+        answer.unwrap().into_inner().introspection.unwrap()
+    }
+
+    /// A space.
+    pub(crate) async fn space(&self, slug: &str) -> SpaceId {
+        let slug = SpaceSlug::parse(slug, "slug").unwrap();
+        directory::spaces::create(&self.authority, Actor::ITSELF, &slug)
+            .await
+            .unwrap()
+            .id
+    }
+
+    /// A user with [`PASSWORD`].
+    pub(crate) async fn user(&self, home: &SpaceId, username: &str) -> UserId {
+        let username = Username::parse(username, "username").unwrap();
+        let password = Password::chosen(PASSWORD.to_owned(), &username, "password").unwrap();
+        let actor = Actor::ITSELF;
+        directory::users::create(&self.authority, actor, home, &username, Some(&password))
+            .await
+            .unwrap()
+    }
+
+    /// A role.
+    pub(crate) async fn role(&self, space: &SpaceId, name: &str, permissions: &[&str]) -> RoleName {
+        let name = RoleName::parse(name, "name").unwrap();
+        let permissions: PermissionSet = permissions
+            .iter()
+            .map(|permission| Permission::known(*permission))
+            .collect();
+        directory::roles::create(&self.authority, Actor::ITSELF, space, &name, &permissions)
+            .await
+            .unwrap();
+        name
+    }
+
+    /// Gives a user a role, which may be a built-in one.
+    pub(crate) async fn assign(&self, space: &SpaceId, user: &UserId, role: &str) {
+        let role = RoleName::parse(role, "role").unwrap();
+        let actor = Actor::ITSELF;
+        directory::roles::assign(&self.authority, actor, space, user, &role, soon())
+            .await
+            .unwrap();
+    }
+
+    /// The id of the space `system`.
+    pub(crate) async fn system(&self) -> SpaceId {
+        SpaceId::known(self.admin().await.principal.unwrap().space_id)
+    }
+}
+
+/// Long enough to wait for a revocation.
+pub(crate) fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(5)
+}
+
+/// A sign-in.
+pub(crate) fn password_request(
+    username: &str,
+    password: &str,
+    space: &str,
+) -> proto::IssueTokenRequest {
+    let credential = proto::PasswordCredential {
+        username: username.to_owned(),
+        password: password.to_owned(),
+    };
+    proto::IssueTokenRequest {
+        credential: Some(proto::issue_token_request::Credential::Password(credential)),
+        space: space.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A request with a credential.
+pub(crate) fn as_caller<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let header = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", header);
+    request
+}
+
+/// The `ErrorInfo` reason of a failure.
+pub(crate) fn reason(status: &tonic::Status) -> String {
+    use tonic_types::StatusExt as _;
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
+}
+
+fn settings(database: &TestDatabase, data: &TempDir) -> Settings {
+    let mut flags = vec![
+        ("data_dir".to_owned(), data.path().display().to_string()),
+        ("grpc.listen".to_owned(), "127.0.0.1:0".to_owned()),
+        ("http.listen".to_owned(), "127.0.0.1:0".to_owned()),
+        ("ops.listen".to_owned(), "127.0.0.1:0".to_owned()),
+        ("shutdown.pause".to_owned(), "0s".to_owned()),
+        ("shutdown.timeout".to_owned(), "10s".to_owned()),
+    ];
+    if let Some(url) = database.url() {
+        flags.push(("database.url".to_owned(), url.to_owned()));
+    }
+    Settings::load(None, Vec::new(), flags).unwrap()
+}
