@@ -33,7 +33,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use applied::Applied;
-pub use effect::{Effect, Pending};
+pub use effect::{Effect, Pending, WaitUntil};
 
 use self::{
     cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
-
 use super::{Verb, create, reach, require_not_revoked};
 use crate::{
     authority::{Authority, audit, caller::Caller},
@@ -17,7 +15,7 @@ use crate::{
         standing::Standing,
     },
     error::{Error, Result},
-    log::Effect,
+    log::{Effect, WaitUntil},
     storage,
 };
 
@@ -50,7 +48,7 @@ pub async fn update(
     caller: &Caller,
     named: &str,
     changes: Changes,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<(ApiKey, Option<Effect>)> {
     let before = super::named(authority, caller, named, Verb::Update).await?;
     require_not_revoked(&before)?;
