@@ -14,6 +14,7 @@ use token_authority::{
         password::Password,
         permission::{Permission, PermissionSet},
     },
+    log::WaitUntil,
     proto::{
         self, api_key_service_client::ApiKeyServiceClient,
         revocation_service_client::RevocationServiceClient,
@@ -258,8 +259,8 @@ impl Server {
 }
 
 /// Long enough to wait for a revocation.
-pub(crate) fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(5)
+pub(crate) fn soon() -> WaitUntil {
+    WaitUntil::from(Instant::now() + Duration::from_secs(5))
 }
 
 /// A sign-in.
