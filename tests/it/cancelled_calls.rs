@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tonic::transport::Channel;
 
 use crate::support::{
-    Count, Dice, Server, as_caller, both, eventually, key_request, postgres, revocation_of,
+    Count, Dice, Server, as_caller, both, eventually, key_request, postgres, revocation_of, spawn,
 };
 
 const CLIENTS: usize = 8;
@@ -66,9 +66,7 @@ both!(
                 dice: Dice::seeded(seed),
                 told: Acknowledged::default(),
             };
-            calling.push(tokio::task::spawn(
-                client.call_and_give_up(Arc::clone(&left)),
-            ));
+            calling.push(spawn(client.call_and_give_up(Arc::clone(&left))));
         }
         let mut all = Vec::new();
         for client in calling {
@@ -145,7 +143,10 @@ impl Client {
 
     async fn make_key(&mut self) {
         let request = proto::CreateApiKeyRequest {
-            api_key: Some(proto::ApiKey::default()),
+            api_key: Some(proto::ApiKey {
+                display_name: "one of many".to_owned(),
+                ..Default::default()
+            }),
             idempotency_key: uuid::Uuid::now_v7().to_string(),
             ..Default::default()
         };

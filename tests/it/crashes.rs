@@ -19,7 +19,7 @@ use tonic::{Status, transport::Channel};
 
 use crate::support::{
     Count, Dice, Engine, Process, TestDatabase, as_caller, key_request, password_request,
-    revocation_of,
+    revocation_of, spawn,
 };
 
 const KILLS: Count = Count {
@@ -91,7 +91,10 @@ async fn first_start(database: &TestDatabase, data: &TempDir) -> (String, String
 
 async fn make_key(keys: &mut ApiKeyServiceClient<Channel>, admin: &str) -> Result<String, Status> {
     let request = proto::CreateApiKeyRequest {
-        api_key: Some(proto::ApiKey::default()),
+        api_key: Some(proto::ApiKey {
+            display_name: "one of many".to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let made = keys.create_api_key(as_caller(admin, request)).await?;
@@ -115,7 +118,7 @@ async fn storm_and_kill(server: Process, admin: &str, key: &str, enough: u64) ->
         };
         let (acknowledged, killed) = (Arc::clone(&acknowledged), Arc::clone(&killed));
         let count = Arc::clone(&count);
-        revoking.push(tokio::task::spawn(async move {
+        revoking.push(spawn(async move {
             let mut revoker = revoker;
             for way in number.. {
                 match revoker.end(way).await {

@@ -16,7 +16,8 @@ use token_authority::proto::{
 use tonic::transport::Channel;
 
 use crate::support::{
-    Count, PASSWORD, Server, as_caller, both, key_request, password_request, revocation_of, seconds,
+    Count, PASSWORD, Server, as_caller, both, key_request, password_request, revocation_of,
+    seconds, spawn,
 };
 
 const USERS: usize = 4;
@@ -53,7 +54,7 @@ async fn sign_in_again_and_again(server: &Server, wait: Option<prost_types::Dura
             username,
             wait,
         };
-        working.push(tokio::task::spawn(client.work(Arc::clone(&left))));
+        working.push(spawn(client.work(Arc::clone(&left))));
     }
     for client in working {
         client.await.unwrap();

@@ -29,7 +29,9 @@ use token_authority::{
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use crate::support::{Count, PASSWORD, Server, as_caller, both, key_request, revocation_of, soon};
+use crate::support::{
+    Count, PASSWORD, Server, as_caller, both, key_request, revocation_of, soon, spawn,
+};
 
 const CLIENTS: usize = 6;
 /// Of each kind.
@@ -95,7 +97,7 @@ both!(
             let looks = Arc::new(AtomicUsize::new(0));
             let working = clients.drain(..).map(|client| {
                 let (left, looks) = (Arc::clone(&left), Arc::clone(&looks));
-                tokio::task::spawn(client.work(kind, left, looks))
+                spawn(client.work(kind, left, looks))
             });
             let working: Vec<_> = working.collect();
             for client in working {
@@ -154,7 +156,7 @@ impl Client {
     async fn work(mut self, kind: Kind, left: Arc<AtomicUsize>, looks: Arc<AtomicUsize>) -> Self {
         let (asking, asked) = watch::channel::<Option<Asked>>(None);
         let beside = look_beside(self.beside.clone(), self.admin.clone(), asked, looks);
-        let beside = tokio::task::spawn(beside);
+        let beside = spawn(beside);
         let one_less = |left: usize| left.checked_sub(1);
         while left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
@@ -286,6 +288,7 @@ impl Client {
         let before = self.key.api_key_token.clone();
         assert!(!self.is_active(&before).await, "the key has ended, too");
         let api_key = proto::ApiKey {
+            display_name: "of a client".to_owned(),
             space_id: self.space.to_string(),
             user_id: self.user.to_string(),
             ..Default::default()

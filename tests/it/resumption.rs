@@ -8,7 +8,7 @@ use token_authority::proto::{
 
 use crate::{
     late_commits::holds_exactly,
-    support::{Server, Watching, as_caller, both, revocation_of},
+    support::{Server, Watching, as_caller, both, revocation_of, spawn},
 };
 
 const REVOKERS: usize = 32;
@@ -72,7 +72,7 @@ async fn revoke_from_all_sides(server: &Server, admin: &str) -> Vec<String> {
     for revoker in 0..REVOKERS {
         let mut revocations = server.revocations().await;
         let admin = admin.to_owned();
-        revoking.push(tokio::task::spawn(async move {
+        revoking.push(spawn(async move {
             let mut acknowledged = Vec::new();
             for number in 0..EACH {
                 let token = Subject::TokenId(format!("token-{revoker}-{number}"));

@@ -17,7 +17,7 @@ use token_authority::{
 };
 
 use crate::support::{
-    Engine, PASSWORD, Server, TestDatabase, Watching, both, events_of, revocation_of, soon,
+    Engine, PASSWORD, Server, TestDatabase, Watching, both, events_of, revocation_of, soon, spawn,
 };
 
 const REVOKERS: usize = 8;
@@ -29,7 +29,7 @@ async fn storm(server: &Server, admin: &str) -> Vec<RevocationEvent> {
     for revoker in 0..REVOKERS {
         let mut revocations = server.revocations().await;
         let admin = admin.to_owned();
-        revoking.push(tokio::task::spawn(async move {
+        revoking.push(spawn(async move {
             let mut told = Vec::new();
             for number in 0..EACH {
                 let session = Subject::SessionId(format!("session-{revoker}-{number}"));

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         api_key::{ApiKey, Bounds},
         ids::RoleName,
+        permission::{Permission, PermissionSet},
         revocation::{Decision, Reason, Subject},
         standing::Standing,
     },
@@ -28,7 +29,7 @@ pub struct Changes {
     /// Act with these roles alone.
     pub roles: Option<Vec<RoleName>>,
     /// Allow these scopes alone.
-    pub scopes: Option<crate::domain::permission::PermissionSet>,
+    pub scopes: Option<PermissionSet>,
     /// Good for these audiences alone.
     pub audiences: Option<Vec<String>>,
     /// Good from these networks alone.
@@ -41,7 +42,7 @@ pub struct Changes {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// Changes a key. FAILED_PRECONDITION/API_KEY_NOT_ACTIVE where it was ended for good.
+/// Changes a key. `FAILED_PRECONDITION/API_KEY_NOT_ACTIVE` where it was ended for good.
 pub async fn update(
     authority: &Authority,
     caller: &Caller,
@@ -136,7 +137,7 @@ fn is_within(inner: &Bounds, outer: &Bounds) -> bool {
         && (outer.scopes.is_empty()
             || (!inner.scopes.is_empty() && outer.scopes.contains_all(&inner.scopes)))
         // A key that names no scopes has none of this service's own: naming one adds it.
-        && (!outer.scopes.is_empty() || !inner.scopes.iter().any(|scope| scope.is_authority()))
+        && (!outer.scopes.is_empty() || !inner.scopes.iter().any(Permission::is_authority))
         && list_within(&inner.audiences, &outer.audiences)
         && list_within(&inner.allowed_cidrs, &outer.allowed_cidrs)
         && outer

@@ -36,7 +36,7 @@ pub struct Rotated {
 }
 
 /// Rotates. UNAUTHENTICATED where the token is not active; ABORTED where it has been rotated already;
-/// FAILED_PRECONDITION/SESSION_TOO_OLD once the sign-in is older than the space allows.
+/// `FAILED_PRECONDITION/SESSION_TOO_OLD` once the sign-in is older than the space allows.
 pub async fn rotate(
     authority: &Authority,
     access_token: &str,

@@ -18,6 +18,7 @@ impl Server {
         scopes: &[&str],
     ) -> proto::CreateApiKeyResponse {
         let api_key = proto::ApiKey {
+            display_name: "a key".to_owned(),
             space_id: space.to_string(),
             user_id: user.to_string(),
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),

@@ -31,6 +31,7 @@ use token_authority::{
     shutdown::Shutdown,
 };
 use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::task::TaskTracker;
 use tonic::{Request, transport::Channel};
 
 pub(crate) use counts::Count;
@@ -45,19 +46,20 @@ pub(crate) const PASSWORD: &str = "a lantern under the ninth bridge";
 
 /// Makes a test of each engine: `both!(name, async |server: Server| { … })`.
 macro_rules! both {
-    ($name:ident, $test:expr) => {
+    ($name:ident, async |$server:ident| $test:block) => {
+        async fn $name($server: &$crate::support::Server) $test
+
         mod $name {
-            #[expect(clippy::wildcard_imports, reason = "the test stands in its file")]
-            use super::*;
+            use $crate::support::{Engine, run_on};
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                $crate::support::run_on($crate::support::Engine::Sqlite, $test).await;
+                run_on(Engine::Sqlite, super::$name).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                $crate::support::run_on($crate::support::Engine::Postgres, $test).await;
+                run_on(Engine::Postgres, super::$name).await;
             }
         }
     };
@@ -129,7 +131,7 @@ impl Server {
             let (authority, shutdown) = (Arc::clone(&authority), shutdown.clone());
             async move { server::run_with(authority, &settings, listeners, shutdown, life).await }
         };
-        let served = tokio::task::spawn(running);
+        let served = TaskTracker::new().spawn(running);
         ready.wait_for(|ready| *ready).await.unwrap();
         let password = std::fs::read_to_string(data.path().join("bootstrap-password")).unwrap();
         let admin_password = password.trim().to_owned();
@@ -271,6 +273,13 @@ impl Server {
 /// Long enough to wait for a revocation.
 pub(crate) fn soon() -> WaitUntil {
     WaitUntil::from(Instant::now() + Duration::from_secs(5))
+}
+
+/// Begins something that goes on beside the test, which awaits it.
+pub(crate) fn spawn<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    TaskTracker::new().spawn(task)
 }
 
 /// Waits until something that goes on by itself has come about, and fails where it does not.
