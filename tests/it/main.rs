@@ -12,4 +12,13 @@
 
 mod support;
 
+mod api_keys;
+mod authorization;
+mod forgery;
+mod introspect;
+mod issue;
+mod passwords;
+mod revoke;
+mod rotate;
+mod secrets;
 mod sign_in;

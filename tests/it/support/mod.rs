@@ -1,6 +1,9 @@
 //! A server of a test's own, and how tests speak to it.
 
+mod ask;
 mod database;
+mod forge;
+mod tenant;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -26,7 +29,13 @@ use token_authority::{
 use tokio::{task::JoinHandle, time::Instant};
 use tonic::{Request, transport::Channel};
 
+pub(crate) use ask::{
+    create_key, exchange_request, fields, introspect_request, key, metadata_of, minutes, refused,
+    rotate_key, rotate_request, seconds,
+};
 pub(crate) use database::{Engine, TestDatabase};
+pub(crate) use forge::{Forger, claims_of, unsigned};
+pub(crate) use tenant::{CLERK, Tenant};
 
 /// A password that the rules take.
 pub(crate) const PASSWORD: &str = "correct horse battery staple 9";
