@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::pedantic,
-    clippy::str_to_string,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     reason = "generated code"

@@ -108,7 +108,7 @@ impl Authority {
                 .token
                 .check_times(now)
                 .map(|()| known)
-                .map_err(inactive));
+                .map_err(|rejection| inactive(&rejection)));
         }
         let token = match self.verify(token, now) {
             Err(Rejection::UnknownKey(_)) if self.keyring.learn_new_keys(self).await? => {
@@ -116,16 +116,18 @@ impl Authority {
             }
             verdict => verdict,
         };
-        Ok(token.map_err(inactive).map(|token| {
-            let verified = Arc::new(VerifiedToken {
-                targets: Targets::of(&token),
-                token,
-            });
-            self.credentials
-                .verified
-                .insert(digest, Arc::clone(&verified));
-            verified
-        }))
+        Ok(token
+            .map_err(|rejection| inactive(&rejection))
+            .map(|token| {
+                let verified = Arc::new(VerifiedToken {
+                    targets: Targets::of(&token),
+                    token,
+                });
+                self.credentials
+                    .verified
+                    .insert(digest, Arc::clone(&verified));
+                verified
+            }))
     }
 
     fn verify(&self, token: &str, now: Timestamp) -> Result<AccessToken, Rejection> {
@@ -195,7 +197,7 @@ fn is_fresh(record: &KeyRecord, applied: &Applied) -> bool {
             .fresh_since(record.position, record.about())
 }
 
-fn inactive(rejection: Rejection) -> Inactive {
+fn inactive(rejection: &Rejection) -> Inactive {
     match rejection {
         Rejection::Malformed => Inactive::Malformed,
         Rejection::UnknownKey(_) | Rejection::BadSignature | Rejection::WrongIssuer => {

@@ -49,7 +49,7 @@ impl Request {
         Ok(Some(Self { key, digest: sha }))
     }
 
-    /// The answer that was given, where this is a retry. INVALID_ARGUMENT/IDEMPOTENCY_KEY_REUSED where something else was
+    /// The answer that was given, where this is a retry. `INVALID_ARGUMENT/IDEMPOTENCY_KEY_REUSED` where something else was
     /// asked under the same key.
     pub async fn find(&self, db: &impl ConnectionTrait, now: Timestamp) -> Result<Option<Answer>> {
         let Some(row) = idempotency_keys::find(db, &self.key, now).await? else {

@@ -30,7 +30,14 @@ use self::{
     page::PageSeal,
     sign_in::hashing::Hashing,
 };
-use crate::{clock::Clock, log::RevocationLog, storage::Database};
+use crate::{
+    clock::Clock,
+    log::{RevocationLog, WaitUntil},
+    storage::Database,
+};
+
+/// How long a call lasts that did not say.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
 
 /// Everything that a call needs, made once at the start.
 #[derive(Debug)]
@@ -70,10 +77,13 @@ pub struct Call {
 
 impl Call {
     /// Until when a revocation may be waited for: `wait`, but never longer than leaves time to answer.
-    pub fn wait_until(&self, wait: Duration) -> Instant {
-        let wanted = Instant::now() + wait;
-        self.answer_by()
-            .map_or(wanted, |answer_by| wanted.min(answer_by))
+    pub fn wait_until(&self, wait: Duration) -> WaitUntil {
+        let now = Instant::now();
+        let answer_by = self.answer_by().unwrap_or(now + LONGEST_CALL);
+        WaitUntil {
+            placed: answer_by,
+            effective: answer_by.min(now + wait),
+        }
     }
 
     /// The last moment at which an answer still reaches the client; none: any.

@@ -46,7 +46,7 @@ impl PageSeal {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The last thing on the page before; none where `token` is empty. INVALID_ARGUMENT/PAGE_TOKEN_INVALID for what is not a
+    /// The last thing on the page before; none where `token` is empty. `INVALID_ARGUMENT/PAGE_TOKEN_INVALID` for what is not a
     /// page token of this listing.
     pub fn open(&self, listing: &Listing, token: &str) -> Result<Option<String>> {
         if token.is_empty() {

@@ -179,13 +179,11 @@ async fn migrate_status(arguments: SettingsArguments) -> Result<(), Failure> {
     let db = Database::open(&server::database_settings(&arguments.settings()?)).await?;
     let steps = storage::migration_status(&db).await?;
     db.close().await;
-    let lines: String = steps
-        .iter()
-        .map(|step| {
-            let state = if step.applied { "applied" } else { "pending" };
-            format!("{state}\t{}\n", step.name)
-        })
-        .collect();
+    let mut lines = String::new();
+    for step in steps {
+        let state = if step.applied { "applied" } else { "pending" };
+        lines.extend([state, "\t", &step.name, "\n"]);
+    }
     Output::text(&lines)
 }
 

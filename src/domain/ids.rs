@@ -59,7 +59,7 @@ macro_rules! name {
     };
 }
 
-/// An id that we give out: a prefix that tells what it is of, and a UUIDv7 in base32. Never reused.
+/// An id that we give out: a prefix that tells what it is of, and a `UUIDv7` in base32. Never reused.
 macro_rules! id {
     ($(#[$doc:meta])* $type:ident, $prefix:literal) => {
         name!($(#[$doc])* $type);
@@ -212,7 +212,7 @@ fn random_base64url() -> Result<String> {
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random::bytes::<16>()?))
 }
 
-/// A UUIDv7 (RFC 9562 section 5.7) of `now`, in 26 characters of Crockford's base32, lower case: it sorts as time does.
+/// A `UUIDv7` (RFC 9562 section 5.7) of `now`, in 26 characters of Crockford's base32, lower case: it sorts as time does.
 fn uuid_base32(now: Timestamp) -> Result<String> {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let millis = u64::try_from(now.millis()).unwrap_or(0);

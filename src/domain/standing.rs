@@ -82,6 +82,7 @@ impl Standing {
     }
 
     /// The same with none but the named roles; nobody is left where none of them is held.
+    #[must_use]
     pub fn narrowed_to(mut self, names: &[RoleName]) -> Self {
         if !names.is_empty() {
             self.roles.retain(|name, _| names.contains(name));

@@ -190,8 +190,8 @@ mod tests {
             for value in values {
                 headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
             }
-            bearer(&headers)
-                .map(str::to_owned)
+            presented(&headers)
+                .and_then(|value| bearer(&value).map(str::to_owned))
                 .map_err(|error| error.reason())
         };
         for scheme in ["Bearer", "bearer", "BEARER"] {

@@ -162,8 +162,8 @@ impl SigningKeys {
                 () = self.draining.cancelled() => return,
             }
             tokio::select! {
-                changed = changes.changed() => {
-                    if changed.is_err() {
+                news = changes.changed() => {
+                    if news.is_err() {
                         return;
                     }
                 }

@@ -11,6 +11,10 @@ use crate::{
 /// How many of the newest entries are kept for streams.
 const RECENT: usize = 16_384;
 
+/// Kills are remembered for a day longer than anything they kill can live: should the clock be set forward and back again,
+/// what was forgotten meanwhile must be dead for good.
+const KILLS_KEPT: Duration = Duration::from_hours(23);
+
 /// For longer than any remembered record lives.
 const CHANGES_KEPT: Duration = Duration::from_mins(6);
 
@@ -69,7 +73,7 @@ impl Applied {
     pub(super) fn apply(&mut self, entry: Arc<Entry>, now: Timestamp) {
         self.position = entry.position;
         self.mark = EntryMark::of(&entry.event_id);
-        if entry.forget_time > now {
+        if entry.forget_time > now - KILLS_KEPT {
             self.revocations.apply(&entry);
             self.changes.apply(&entry, now);
         }
@@ -85,7 +89,7 @@ impl Applied {
 
     /// Lets go of what bears on nothing any more.
     pub(super) fn forget(&mut self, now: Timestamp) {
-        self.revocations.forget(now);
+        self.revocations.forget(now - KILLS_KEPT);
         self.changes.forget(now - CHANGES_KEPT);
     }
 

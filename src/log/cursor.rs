@@ -99,7 +99,7 @@ impl CursorSeal {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// INVALID_ARGUMENT/CURSOR_INVALID for what this did not seal.
+    /// `INVALID_ARGUMENT/CURSOR_INVALID` for what this did not seal.
     pub fn open(&self, text: &str) -> Result<Cursor> {
         self.parse(text)
             .ok_or_else(|| Error::new(Reason::CursorInvalid, "not a cursor"))

@@ -46,6 +46,25 @@ pub struct Effect {
     pub replicas_total: i32,
 }
 
+/// Until when a writer waits.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitUntil {
+    /// For its entries' places: as long as the call lasts, however short the wait that was asked for. Who signs in after the
+    /// reply must get a token that is younger than the entry.
+    pub placed: Instant,
+    /// For nobody to answer "active" any more.
+    pub effective: Instant,
+}
+
+impl From<Instant> for WaitUntil {
+    fn from(until: Instant) -> Self {
+        Self {
+            placed: until,
+            effective: until,
+        }
+    }
+}
+
 impl Pending {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
@@ -114,21 +133,21 @@ impl Pending {
     /// After the commit: waits until every entry has its place and is applied, but not beyond `until`.
     ///
     /// None where nothing was appended.
-    pub async fn effect(mut self, until: Instant) -> Option<Effect> {
+    pub async fn effect(mut self, until: WaitUntil) -> Option<Effect> {
         let (_, commit_time) = self.first()?;
         self.shared.wake();
         let mut position = Some(self.reached);
         for (_, told) in &mut self.waits {
-            match tokio::time::timeout_at(until, told).await {
+            match tokio::time::timeout_at(until.placed, told).await {
                 Ok(Ok(place)) => position = position.map(|reached| reached.max(place)),
                 Ok(Err(_)) | Err(_) => position = None,
             }
         }
-        let position = match position {
-            Some(position) if self.applied(position, until).await => Some(position),
-            _ => None,
+        let applied = match position {
+            Some(position) => self.applied(position, until.effective).await,
+            None => false,
         };
-        Some(self.describe(position, commit_time))
+        Some(self.describe(position, applied, commit_time))
     }
 
     async fn applied(&self, position: Position, until: Instant) -> bool {
@@ -137,9 +156,14 @@ impl Pending {
         matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)))
     }
 
-    fn describe(&self, position: Option<Position>, commit_time: Timestamp) -> Effect {
+    fn describe(
+        &self,
+        position: Option<Position>,
+        applied: bool,
+        commit_time: Timestamp,
+    ) -> Effect {
         // This server is the only one over its database: it has applied what has a place here.
-        let effective = position.is_some() && self.shared.tenancy.check().is_ok();
+        let effective = applied && self.shared.tenancy.check().is_ok();
         let cursor = position.map(|position| {
             let mark = EntryMark::default();
             let log = self.shared.identity;
@@ -155,7 +179,7 @@ impl Pending {
             cursor: cursor.unwrap_or_default(),
             commit_time,
             effective,
-            replicas_applied: i32::from(position.is_some()),
+            replicas_applied: i32::from(applied),
             replicas_total: 1,
         }
     }

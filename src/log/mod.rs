@@ -33,7 +33,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use applied::Applied;
-pub use effect::{Effect, Pending};
+pub use effect::{Effect, Pending, WaitUntil};
 
 use self::{
     cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
@@ -167,8 +167,8 @@ impl RevocationLog {
         }
     }
 
-    /// Waits until everything up to a client's `min_cursor` is applied. UNAVAILABLE/CURSOR_NOT_REACHED where that is not by
-    /// `until`; FAILED_PRECONDITION/CURSOR_FOREIGN for a cursor of another log.
+    /// Waits until everything up to a client's `min_cursor` is applied. `UNAVAILABLE/CURSOR_NOT_REACHED` where that is not by
+    /// `until`; `FAILED_PRECONDITION/CURSOR_FOREIGN` for a cursor of another log.
     pub async fn reach(&self, min_cursor: &str, until: Instant) -> Result<()> {
         let cursor = self.open_cursor(min_cursor)?;
         let mut progress = self.0.progress.subscribe();
@@ -187,8 +187,8 @@ impl RevocationLog {
         }
     }
 
-    /// What a client's cursor stands for. INVALID_ARGUMENT/CURSOR_INVALID where it is none;
-    /// FAILED_PRECONDITION/CURSOR_FOREIGN where it is of another log.
+    /// What a client's cursor stands for. `INVALID_ARGUMENT/CURSOR_INVALID` where it is none;
+    /// `FAILED_PRECONDITION/CURSOR_FOREIGN` where it is of another log.
     pub fn open_cursor(&self, text: &str) -> Result<Cursor> {
         let cursor = self.0.seal.open(text)?;
         if cursor.log == self.0.identity {
@@ -211,7 +211,7 @@ impl RevocationLog {
     }
 
     /// Up to `limit` entries after `position`, in order: from memory, or from the table where memory does not reach back so
-    /// far. OUT_OF_RANGE/CURSOR_EXPIRED where the table does not either.
+    /// far. `OUT_OF_RANGE/CURSOR_EXPIRED` where the table does not either.
     pub async fn after(&self, position: Position, limit: u32) -> Result<Vec<Arc<Entry>>> {
         let (head, recent) = {
             let applied = self.applied()?;

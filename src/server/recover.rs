@@ -30,7 +30,7 @@ pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Use
     bootstrap::write_secret(file, &text)?;
     let until = Instant::now() + Duration::from_secs(5);
     let actor = audit::Actor::ITSELF;
-    directory::users::set_password(&authority, actor, &user.id, &password, until).await?;
+    directory::users::set_password(&authority, actor, &user.id, &password, until.into()).await?;
     stop.cancel();
     tasks.close();
     tasks.wait().await;

@@ -213,7 +213,7 @@ pub async fn insert_secret(
     Ok(())
 }
 
-/// Makes the next secret the current one. ABORTED/CONCURRENT_MODIFICATION where `current` is not any more, or the key is over.
+/// Makes the next secret the current one. `ABORTED/CONCURRENT_MODIFICATION` where `current` is not any more, or the key is over.
 pub async fn advance_secret(
     db: &impl ConnectionTrait,
     id: &ApiKeyId,
@@ -267,7 +267,7 @@ pub async fn set_deadline(
     Ok(())
 }
 
-/// Changes a key that is still as `before` says. ABORTED/CONCURRENT_MODIFICATION where it is not.
+/// Changes a key that is still as `before` says. `ABORTED/CONCURRENT_MODIFICATION` where it is not.
 pub async fn update(db: &impl ConnectionTrait, before: &ApiKey, after: &ApiKey) -> Result<()> {
     let sql = "UPDATE api_keys SET display_name = $3, description = $4, roles = $5, scopes = $6, audiences = $7,
                    allowed_cidrs = $8, labels = $9, disabled = $10, expire_time = $11, update_time = $12

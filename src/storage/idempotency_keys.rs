@@ -68,7 +68,7 @@ pub async fn find(db: &impl ConnectionTrait, key: &Key, now: Timestamp) -> Resul
     }))
 }
 
-/// Remembers an answer. ABORTED/CONCURRENT_MODIFICATION where the same request is under way or done.
+/// Remembers an answer. `ABORTED/CONCURRENT_MODIFICATION` where the same request is under way or done.
 pub async fn insert(
     db: &impl ConnectionTrait,
     key: &Key,

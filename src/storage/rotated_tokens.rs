@@ -41,7 +41,7 @@ pub async fn find(db: &impl ConnectionTrait, id: &TokenId) -> Result<Option<Rota
     }))
 }
 
-/// Remembers a rotation. ABORTED/CONCURRENT_MODIFICATION where the token has been rotated already.
+/// Remembers a rotation. `ABORTED/CONCURRENT_MODIFICATION` where the token has been rotated already.
 pub async fn insert(db: &impl ConnectionTrait, rotated: &RotatedToken) -> Result<()> {
     let model = rotated_tokens::Model {
         token_id: rotated.token_id.to_string(),

@@ -18,7 +18,7 @@ use crate::{
     storage,
 };
 
-/// FAILED_PRECONDITION/API_KEY_NOT_ACTIVE where a key was ended for good.
+/// `FAILED_PRECONDITION/API_KEY_NOT_ACTIVE` where a key was ended for good.
 fn require_not_revoked(key: &ApiKey) -> Result<()> {
     if key.revoke_time.is_none() {
         Ok(())

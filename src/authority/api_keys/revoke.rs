@@ -1,7 +1,5 @@
 //! Ends a key for good, with every secret it has and every JWT that was issued from it.
 
-use tokio::time::Instant;
-
 use super::{Verb, create::described};
 use crate::{
     authority::{Authority, audit, caller::Caller},
@@ -11,7 +9,7 @@ use crate::{
         revocation::{Decision, Reason, Subject},
     },
     error::{Error, Result},
-    log::{Effect, Pending},
+    log::{Effect, Pending, WaitUntil},
     storage::{self, revocation_log},
 };
 
@@ -21,7 +19,7 @@ pub async fn revoke(
     caller: &Caller,
     named: &str,
     reason: Reason,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<(ApiKey, Option<Effect>)> {
     let key = super::named(authority, caller, named, Verb::RotateOrRevoke).await?;
     let pending = end(authority, &key.id, reason, audit::Actor::caller(caller)).await?;

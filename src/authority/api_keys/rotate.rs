@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::{Minted, Verb, create, derive_token, not_active, reach, require_not_revoked, update};
 use crate::{
     authority::{
@@ -17,7 +15,7 @@ use crate::{
         revocation::{Decision, Reason, Subject},
     },
     error::{Error, Reason as Why, Result},
-    log::{Effect, Pending},
+    log::{Effect, Pending, WaitUntil},
     random,
     storage::{self, Transaction},
 };
@@ -46,7 +44,7 @@ pub async fn rotate(
     named: &str,
     overlap: Duration,
     request: Option<Request>,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Rotated> {
     let key = super::named(authority, caller, named, Verb::RotateOrRevoke).await?;
     let now = authority.clock.now();
@@ -89,7 +87,7 @@ impl Rotation {
         authority: &Authority,
         caller: &Caller,
         request: Option<&Request>,
-        until: Instant,
+        until: WaitUntil,
     ) -> Result<Rotated> {
         let (id, number) = (&self.key.id, self.key.current_secret + 1);
         let seed = random::bytes::<32>()?;
@@ -165,7 +163,7 @@ async fn answer_again(
     authority: &Authority,
     key: &ApiKey,
     answer: &Answer,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Rotated> {
     require_not_revoked(key)?;
     let minted = create::answer_again(authority, answer).await?;

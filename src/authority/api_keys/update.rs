@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
-
 use super::{Verb, create, reach, require_not_revoked};
 use crate::{
     authority::{Authority, audit, caller::Caller},
@@ -12,11 +10,12 @@ use crate::{
     domain::{
         api_key::{ApiKey, Bounds},
         ids::RoleName,
+        permission::{Permission, PermissionSet},
         revocation::{Decision, Reason, Subject},
         standing::Standing,
     },
     error::{Error, Result},
-    log::Effect,
+    log::{Effect, WaitUntil},
     storage,
 };
 
@@ -30,7 +29,7 @@ pub struct Changes {
     /// Act with these roles alone.
     pub roles: Option<Vec<RoleName>>,
     /// Allow these scopes alone.
-    pub scopes: Option<crate::domain::permission::PermissionSet>,
+    pub scopes: Option<PermissionSet>,
     /// Good for these audiences alone.
     pub audiences: Option<Vec<String>>,
     /// Good from these networks alone.
@@ -43,13 +42,13 @@ pub struct Changes {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// Changes a key. FAILED_PRECONDITION/API_KEY_NOT_ACTIVE where it was ended for good.
+/// Changes a key. `FAILED_PRECONDITION/API_KEY_NOT_ACTIVE` where it was ended for good.
 pub async fn update(
     authority: &Authority,
     caller: &Caller,
     named: &str,
     changes: Changes,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<(ApiKey, Option<Effect>)> {
     let before = super::named(authority, caller, named, Verb::Update).await?;
     require_not_revoked(&before)?;
@@ -138,7 +137,7 @@ fn is_within(inner: &Bounds, outer: &Bounds) -> bool {
         && (outer.scopes.is_empty()
             || (!inner.scopes.is_empty() && outer.scopes.contains_all(&inner.scopes)))
         // A key that names no scopes has none of this service's own: naming one adds it.
-        && (!outer.scopes.is_empty() || !inner.scopes.iter().any(|scope| scope.is_authority()))
+        && (!outer.scopes.is_empty() || !inner.scopes.iter().any(Permission::is_authority))
         && list_within(&inner.audiences, &outer.audiences)
         && list_within(&inner.allowed_cidrs, &outer.allowed_cidrs)
         && outer

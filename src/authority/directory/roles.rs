@@ -1,7 +1,5 @@
 //! Roles: named sets of permissions in a space, and who has which.
 
-use tokio::time::Instant;
-
 use crate::{
     authority::{Authority, audit},
     domain::{
@@ -10,7 +8,7 @@ use crate::{
         revocation::{Decision, Reason, Subject},
     },
     error::Result,
-    log::Effect,
+    log::{Effect, WaitUntil},
     storage,
 };
 
@@ -42,7 +40,7 @@ pub async fn set_permissions(
     space: &SpaceId,
     name: &RoleName,
     (before, after): (&PermissionSet, &PermissionSet),
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Option<Effect>> {
     let now = authority.clock.now();
     let takes_away = !after.contains_all(before);
@@ -74,7 +72,7 @@ pub async fn assign(
     space: &SpaceId,
     user: &UserId,
     role: &RoleName,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<()> {
     let now = authority.clock.now();
     let mut pending = authority.log.pending();
@@ -103,7 +101,7 @@ pub async fn unassign(
     space: &SpaceId,
     user: &UserId,
     role: &RoleName,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Option<Effect>> {
     let now = authority.clock.now();
     let mut pending = authority.log.pending();

@@ -1,7 +1,5 @@
 //! Users: who signs in, and the service accounts that only hold API keys.
 
-use tokio::time::Instant;
-
 use crate::{
     authority::{Authority, audit},
     clock::Timestamp,
@@ -12,7 +10,7 @@ use crate::{
         standing::Standing,
     },
     error::Result,
-    log::{Effect, Pending},
+    log::{Effect, Pending, WaitUntil},
     storage::{self, Transaction, users::NewUser},
 };
 
@@ -58,7 +56,7 @@ pub async fn set_disabled(
     actor: audit::Actor<'_>,
     id: &UserId,
     disabled: bool,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Option<Effect>> {
     let now = authority.clock.now();
     let mut pending = authority.log.pending();
@@ -88,7 +86,7 @@ pub async fn set_password(
     actor: audit::Actor<'_>,
     id: &UserId,
     password: &Password,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Option<Effect>> {
     let hash = authority.hashing.hash(password).await?;
     let now = authority.clock.now();

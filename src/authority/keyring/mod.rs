@@ -88,7 +88,7 @@ impl Keyring {
         self.active.load().id().clone()
     }
 
-    /// Signs. FAILED_PRECONDITION/TOKEN_TOO_LARGE where it would be longer than 4 KiB.
+    /// Signs. `FAILED_PRECONDITION/TOKEN_TOO_LARGE` where it would be longer than 4 KiB.
     pub fn sign(&self, token: &AccessToken) -> Result<String> {
         self.active.load().sign(token)
     }

@@ -1,7 +1,5 @@
 //! Revokes by reference: one token or session, or everything that a user, an API key, a role or a space stands behind.
 
-use tokio::time::Instant;
-
 use crate::{
     authority::{
         Authority, api_keys, audit,
@@ -15,7 +13,7 @@ use crate::{
         revocation::{Decision, Entry, FORGET_AFTER, Position, Reason, Subject},
     },
     error::{Error, Result},
-    log::{Effect, Pending},
+    log::{Effect, Pending, WaitUntil},
     storage::{self, Transaction, revocation_log},
 };
 
@@ -60,7 +58,7 @@ pub async fn create(
     caller: &Caller,
     wanted: Wanted,
     request: Option<Request>,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Created> {
     let target = resolve(authority, caller, &wanted).await?;
     let now = authority.clock.now();
@@ -259,7 +257,7 @@ async fn answer_again(
     authority: &Authority,
     target: Decision,
     answer: &Answer,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Created> {
     let event_id = EventId::known(answer.made["event_id"].as_str().unwrap_or_default());
     let mut pending = authority.log.pending();
@@ -269,7 +267,7 @@ async fn answer_again(
     finish(target, pending, until).await
 }
 
-async fn finish(target: Decision, pending: Pending, until: Instant) -> Result<Created> {
+async fn finish(target: Decision, pending: Pending, until: WaitUntil) -> Result<Created> {
     let (event_id, create_time) = pending
         .first()
         .ok_or_else(|| Error::not_found("revocation"))?;

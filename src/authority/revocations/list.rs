@@ -25,7 +25,7 @@ pub struct Page {
     pub cursor: String,
 }
 
-/// The page after `page_token`. INVALID_ARGUMENT/PAGE_TOKEN_INVALID for one that is not of this listing.
+/// The page after `page_token`. `INVALID_ARGUMENT/PAGE_TOKEN_INVALID` for one that is not of this listing.
 pub async fn list(
     authority: &Authority,
     caller: &Caller,

@@ -104,8 +104,13 @@ pub async fn open(
         spaces,
     };
     tasks.spawn(async move {
-        if let Err(end) = stream.run(heartbeat, draining).await {
-            last_word.send(end);
+        match stream.run(heartbeat, draining).await {
+            Ok(()) => {}
+            Err(End::Closing(message)) => drop(last_word.send(Ok(message))),
+            Err(End::Failed(error)) => {
+                tracing::debug!(error = ?error, "revocation_stream.failed");
+                last_word.send(Err(error));
+            }
         }
     });
     Ok(receiver)
@@ -189,8 +194,19 @@ struct Stream {
     checked: Position,
 }
 
-/// How a stream ends: with a last message, or an error.
-type End = Result<Message>;
+/// How a stream ends where its reader has not gone.
+enum End {
+    /// With a last message.
+    Closing(Message),
+    /// With an error.
+    Failed(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
 
 impl Stream {
     async fn run(mut self, heartbeat: Duration, draining: CancellationToken) -> Result<(), End> {
@@ -217,12 +233,7 @@ impl Stream {
     async fn send_entries(&mut self) -> Result<(), End> {
         loop {
             self.check_standing()?;
-            let entries = self
-                .authority
-                .log
-                .after(self.position, BATCH)
-                .await
-                .map_err(Err)?;
+            let entries = self.authority.log.after(self.position, BATCH).await?;
             let Some(last) = entries.last() else { break };
             (self.position, self.mark) = (last.position, EntryMark::of(&last.event_id));
             let now = self.authority.clock.now();
@@ -257,7 +268,7 @@ impl Stream {
     /// Ends the stream where the caller's credential is over, or what it may watch may have changed.
     fn check_standing(&mut self) -> Result<(), End> {
         let now = self.authority.clock.now();
-        let applied = self.authority.log.applied().map_err(Err)?;
+        let applied = self.authority.log.applied()?;
         let stands = self.caller.credential.stands(&applied, self.checked, now);
         let position = applied.position();
         drop(applied);
@@ -281,7 +292,7 @@ impl Stream {
             Ok(Ok(())) => Ok(()),
             // Nobody reads any more: there is nobody to tell.
             Ok(Err(_)) => Err(self.closing()),
-            Err(_) => Err(Err(Error::new(
+            Err(_) => Err(End::Failed(Error::new(
                 Reason::SubscriberTooSlow,
                 "the subscriber fell behind",
             ))),
@@ -289,7 +300,7 @@ impl Stream {
     }
 
     fn closing(&self) -> End {
-        Ok(self.message(Kind::Closing(SPREAD.mul_f64(fraction()))))
+        End::Closing(self.message(Kind::Closing(SPREAD.mul_f64(fraction()))))
     }
 
     fn message(&self, kind: Kind) -> Message {

@@ -1,7 +1,5 @@
 //! Revokes a presented token: holding it is the right to revoke it (RFC 7009).
 
-use tokio::time::Instant;
-
 use crate::{
     authority::{
         Authority, Call, api_keys, audit,
@@ -13,7 +11,7 @@ use crate::{
         revocation::{Decision, Reason, Subject},
     },
     error::Result,
-    log::{Effect, Pending},
+    log::{Effect, Pending, WaitUntil},
     storage,
 };
 
@@ -22,7 +20,7 @@ pub async fn revoke(
     authority: &Authority,
     token: &str,
     call: &Call,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Option<Effect>> {
     if api_key::has_form(token) {
         return revoke_api_key(authority, token, call, until).await;
@@ -73,7 +71,7 @@ async fn revoke_api_key(
     authority: &Authority,
     token: &str,
     call: &Call,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Option<Effect>> {
     let Some(presented) = ApiKeyToken::parse(token) else {
         return Ok(None);

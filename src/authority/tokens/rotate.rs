@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-
 use super::{IssuedToken, issue};
 use crate::{
     authority::{
@@ -21,7 +19,7 @@ use crate::{
         standing::Standing,
     },
     error::{Error, Reason, Result},
-    log::{Effect, Pending},
+    log::{Effect, Pending, WaitUntil},
     storage::{self, Transaction, rotated_tokens::RotatedToken},
 };
 
@@ -38,14 +36,14 @@ pub struct Rotated {
 }
 
 /// Rotates. UNAUTHENTICATED where the token is not active; ABORTED where it has been rotated already;
-/// FAILED_PRECONDITION/SESSION_TOO_OLD once the sign-in is older than the space allows.
+/// `FAILED_PRECONDITION/SESSION_TOO_OLD` once the sign-in is older than the space allows.
 pub async fn rotate(
     authority: &Authority,
     access_token: &str,
     overlap: Duration,
     request: impl FnOnce(&AccessToken) -> Result<Option<Request>>,
     call: &Call,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Rotated> {
     let rev = authority.log.head().await?;
     let now = authority.clock.now();
@@ -247,7 +245,7 @@ async fn answer_again(
     authority: &Authority,
     request: Option<Request>,
     held: &VerifiedToken,
-    until: Instant,
+    until: WaitUntil,
 ) -> Result<Rotated> {
     let aborted = || {
         Error::new(

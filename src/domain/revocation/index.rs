@@ -305,7 +305,9 @@ mod tests {
                 })
                 .collect();
             let mut index = Revocations::default();
-            entries.iter().for_each(|entry| index.apply(entry));
+            for entry in &entries {
+                index.apply(entry);
+            }
             index.forget(Timestamp::from_seconds(now));
 
             let token = token(name, space, rev, auth, by_key);

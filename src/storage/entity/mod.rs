@@ -11,8 +11,6 @@ pub mod api_keys;
 pub mod audit_events;
 pub mod authority;
 pub mod idempotency_keys;
-pub mod revocation_inbox;
-pub mod revocation_log;
 pub mod role_assignments;
 pub mod roles;
 pub mod rotated_tokens;

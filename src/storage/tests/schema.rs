@@ -96,13 +96,9 @@ async fn every_entity_has_its_table() {
         read::<api_keys::Entity>(&database).await;
         read::<api_key_secrets::Entity>(&database).await;
         read::<signing_keys::Entity>(&database).await;
-        read::<revocation_log::Entity>(&database).await;
         read::<rotated_tokens::Entity>(&database).await;
         read::<audit_events::Entity>(&database).await;
         read::<idempotency_keys::Entity>(&database).await;
-        if database.engine() == Engine::Postgres {
-            read::<revocation_inbox::Entity>(&database).await;
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use token_authority::{
         password::Password,
         permission::{Permission, PermissionSet},
     },
+    log::WaitUntil,
     proto::{
         self, api_key_service_client::ApiKeyServiceClient,
         revocation_service_client::RevocationServiceClient,
@@ -27,6 +28,7 @@ use token_authority::{
     shutdown::Shutdown,
 };
 use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::task::TaskTracker;
 use tonic::{Request, transport::Channel};
 
 pub(crate) use ask::{
@@ -42,19 +44,20 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple 9";
 
 /// Makes a test of each engine: `both!(name, async |server: Server| { … })`.
 macro_rules! both {
-    ($name:ident, $test:expr) => {
+    ($name:ident, async |$server:ident| $test:block) => {
+        async fn $name($server: &$crate::support::Server) $test
+
         mod $name {
-            #[expect(clippy::wildcard_imports, reason = "the test stands in its file")]
-            use super::*;
+            use $crate::support::{Engine, run_on};
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                $crate::support::run_on($crate::support::Engine::Sqlite, $test).await;
+                run_on(Engine::Sqlite, super::$name).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                $crate::support::run_on($crate::support::Engine::Postgres, $test).await;
+                run_on(Engine::Postgres, super::$name).await;
             }
         }
     };
@@ -130,7 +133,7 @@ impl Server {
                     .unwrap();
             }
         };
-        let served = tokio::task::spawn(running);
+        let served = TaskTracker::new().spawn(running);
         ready.wait_for(|ready| *ready).await.unwrap();
         let password = std::fs::read_to_string(data.path().join("bootstrap-password")).unwrap();
         let admin_password = password.trim().to_owned();
@@ -265,8 +268,8 @@ impl Server {
 }
 
 /// Long enough to wait for a revocation.
-pub(crate) fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(5)
+pub(crate) fn soon() -> WaitUntil {
+    WaitUntil::from(Instant::now() + Duration::from_secs(5))
 }
 
 /// A sign-in.
