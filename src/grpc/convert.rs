@@ -170,7 +170,7 @@ pub(super) fn networks(cidrs: &[String], field: &str) -> Result<Vec<IpNet>> {
 }
 
 pub(super) fn labels(
-    labels: &std::collections::HashMap<String, String>,
+    labels: &BTreeMap<String, String>,
     field: &str,
 ) -> Result<BTreeMap<String, String>> {
     if labels.len() > 32 {
@@ -183,7 +183,7 @@ pub(super) fn labels(
         text(key, field, 63)?;
         text(value, field, 255)?;
     }
-    Ok(labels.clone().into_iter().collect())
+    Ok(labels.clone())
 }
 
 /// Whom a credential speaks for.

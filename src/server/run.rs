@@ -110,7 +110,7 @@ pub async fn open(
     let hashing = Hashing::new(&hashing_settings(settings))?;
     let first = first_password(settings);
     let now = clock.now();
-    let identity =
+    let (identity, new) =
         bootstrap::ensure(&db, &master_key, &hashing, &first, Algorithm::EdDsa, now).await?;
     let seal = CursorSeal::new(&*master_key.derive("cursors")?);
     let log = RevocationLog::open(
@@ -118,6 +118,7 @@ pub async fn open(
         clock.clone(),
         identity,
         seal,
+        new,
         tasks,
         stop.clone(),
     )

@@ -16,8 +16,8 @@ use token_authority::proto::{
 use tonic::transport::Channel;
 
 use crate::support::{
-    Count, PASSWORD, Server, as_caller, both, key_request, password_request, revocation_of,
-    seconds, spawn,
+    Count, PASSWORD, Server, as_caller, both, key_request, password_request, revocation_of, span,
+    spawn,
 };
 
 const USERS: usize = 4;
@@ -33,7 +33,7 @@ both!(a_sign_in_right_after_a_cutoff_is_active, async |server| {
 both!(
     a_sign_in_right_after_a_cutoff_that_nobody_waited_for_is_active,
     async |server| {
-        sign_in_again_and_again(server, seconds(0)).await;
+        sign_in_again_and_again(server, span(0)).await;
     }
 );
 
@@ -128,7 +128,7 @@ both!(
         let mut tokens = server.tokens().await;
         let mut old: Option<String> = None;
         for _ in 0..200 {
-            let cut = server.revoke(&admin, Subject::UserId(user.to_string()), "acme");
+            let cut = server.revoke_by_reference(&admin, Subject::UserId(user.to_string()), "acme");
             assert_eq!(cut.await.unwrap().effect.unwrap().effective, Some(true));
             let request = key_request(&key.api_key_token);
             let new = tokens.issue_token(request).await.unwrap().into_inner();

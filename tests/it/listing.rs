@@ -29,10 +29,13 @@ async fn some_entries(server: &Server, admin: &str) {
     for number in 0..25 {
         let token = Subject::TokenId(format!("token-{number}"));
         let space = ["", "acme"][number % 2];
-        server.revoke(admin, token, space).await.unwrap();
+        server
+            .revoke_by_reference(admin, token, space)
+            .await
+            .unwrap();
         if number % 10 == 0 {
             let user = Subject::UserId("ann".to_owned());
-            server.revoke(admin, user, "*").await.unwrap();
+            server.revoke_by_reference(admin, user, "*").await.unwrap();
         }
     }
 }

@@ -7,15 +7,24 @@
 
 mod support;
 
+mod api_keys;
+mod authorization;
 mod cancelled_calls;
 mod crashes;
 mod cutoffs;
+mod forgery;
 mod immediate;
+mod introspect;
+mod issue;
 mod late_commits;
 mod listing;
 mod one_server;
+mod passwords;
 mod resumption;
+mod revoke;
 mod revoking;
+mod rotate;
+mod secrets;
 mod sign_in;
 mod watch_closing;
 mod watch_cursors;

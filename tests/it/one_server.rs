@@ -180,10 +180,10 @@ async fn a_server_that_loses_every_connection_answers_unavailable_and_recovers()
 
 /// Waits until the server answers and revokes again.
 async fn serves(server: &Server, admin: &str, round: usize) {
-    let served = Arc::new(format!("after-{round}"));
+    let newcomer = Arc::new(format!("after-{round}"));
     eventually("the server serves again", async || {
-        let subject = Subject::TokenId(served.to_string());
-        let revoked = server.revoke(admin, subject, "").await;
+        let subject = Subject::TokenId(newcomer.to_string());
+        let revoked = server.revoke_by_reference(admin, subject, "").await;
         revoked.is_ok_and(|revoked| revoked.effect.unwrap().effective())
     })
     .await;

@@ -24,13 +24,13 @@ both!(
         let revoking = revoke_from_all_sides(server, &admin);
         let subscribers = all_of(CUT_AFTER.map(|cut_after| subscribe(server, &admin, cut_after)));
         let (committed, held) = tokio::join!(revoking, subscribers);
-        let head = server.authority.log.catch_up().await.unwrap().position;
-        assert_eq!(head.0, committed.len() as u64, "nobody else wrote");
+        let last = server.authority.log.catch_up().await.unwrap().position;
+        assert_eq!(last.0, committed.len() as u64, "nobody else wrote");
         for (cut_after, (events, cuts)) in CUT_AFTER.into_iter().zip(held) {
             let positions: Vec<u64> = events.iter().map(|event| event.position).collect();
             assert_eq!(
                 positions,
-                (1..=head.0).collect::<Vec<_>>(),
+                (1..=last.0).collect::<Vec<_>>(),
                 "in order, once"
             );
             let ids: Vec<String> = events.into_iter().map(|event| event.event_id).collect();

@@ -5,7 +5,7 @@ use token_authority::proto::{
 };
 use tonic::{Code, Response, Status};
 
-use crate::support::{PASSWORD, Server, as_caller, both, reason, revocation_of, seconds};
+use crate::support::{PASSWORD, Server, as_caller, both, reason, revocation_of, span};
 
 async fn create(
     server: &Server,
@@ -117,14 +117,14 @@ both!(
             (
                 "a wait below nothing",
                 proto::CreateRevocationRequest {
-                    wait: seconds(-1),
+                    wait: span(-1),
                     ..good.clone()
                 },
             ),
             (
                 "a wait beyond 30 seconds",
                 proto::CreateRevocationRequest {
-                    wait: seconds(31),
+                    wait: span(31),
                     ..good.clone()
                 },
             ),
@@ -231,7 +231,7 @@ both!(
         let admin = server.admin().await.access_token;
         for number in 0..50 {
             let request = proto::CreateRevocationRequest {
-                wait: seconds(0),
+                wait: span(0),
                 ..revocation_of(session(&format!("session-{number}")), "")
             };
             let created = create(server, &admin, request).await.unwrap();
@@ -273,7 +273,7 @@ both!(
         let before = entries(server).await;
         let first = create(server, &admin, request.clone()).await.unwrap();
         let patient = proto::CreateRevocationRequest {
-            wait: seconds(2),
+            wait: span(2),
             ..request.clone()
         };
         for again in [request.clone(), patient] {

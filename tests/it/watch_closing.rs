@@ -95,7 +95,10 @@ both!(a_stream_ends_when_its_token_is_revoked, async |server| {
             2 => Subject::UserId(watcher.user.to_string()),
             _ => Subject::Role(watcher.role.to_string()),
         };
-        server.revoke(&admin, subject, &space).await.unwrap();
+        server
+            .revoke_by_reference(&admin, subject, &space)
+            .await
+            .unwrap();
         assert!(watcher.watching.closes().await, "{number}");
     }
 });
@@ -141,7 +144,10 @@ both!(a_stream_of_somebody_else_goes_on, async |server| {
     let mut watcher = Watcher::new(server, "acme").await;
     let other = server.user(&watcher.space, "other").await;
     let subject = Subject::UserId(other.to_string());
-    let cut = server.revoke(&admin, subject, "acme").await.unwrap();
+    let cut = server
+        .revoke_by_reference(&admin, subject, "acme")
+        .await
+        .unwrap();
     let position = cut.effect.unwrap().position;
     let events = events_of(&watcher.watching.until_position(position).await);
     assert_eq!(events, [cut.event.unwrap()]);
@@ -188,10 +194,16 @@ both!(a_tenant_sees_nothing_of_another, async |server| {
         (Subject::ApiKeyId(key_id.clone()), ""),
         (Subject::SpaceId(other.to_string()), ""),
     ] {
-        server.revoke(&admin, subject, space).await.unwrap();
+        server
+            .revoke_by_reference(&admin, subject, space)
+            .await
+            .unwrap();
     }
     let own = Subject::TokenId("own".to_owned());
-    let own = server.revoke(&admin, own, "acme").await.unwrap();
+    let own = server
+        .revoke_by_reference(&admin, own, "acme")
+        .await
+        .unwrap();
     let position = own.effect.unwrap().position;
     let messages = watcher.watching.until_position(position).await;
     let events = events_of(&messages);
@@ -259,10 +271,16 @@ both!(
         let ann = server.user(&acme, "ann").await;
         let token = |number: usize| Subject::TokenId(format!("token-{number}"));
         for (number, space) in ["acme", "other", "", "acme"].into_iter().enumerate() {
-            server.revoke(&admin, token(number), space).await.unwrap();
+            server
+                .revoke_by_reference(&admin, token(number), space)
+                .await
+                .unwrap();
         }
         let everywhere = Subject::UserId(ann.to_string());
-        server.revoke(&admin, everywhere, "*").await.unwrap();
+        server
+            .revoke_by_reference(&admin, everywhere, "*")
+            .await
+            .unwrap();
         for (spaces, covered, shown) in [
             (vec![], vec![], 5),
             (vec!["acme"], vec![acme.to_string()], 3),

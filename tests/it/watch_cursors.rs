@@ -11,7 +11,7 @@ use token_authority::{
 };
 use tonic::{Code, Status};
 
-use crate::support::{Engine, Server, TestDatabase, Watching, both, events_of, reason, seconds};
+use crate::support::{Engine, Server, TestDatabase, Watching, both, events_of, reason, span};
 
 /// A cursor of a stream over `spaces` that has caught up.
 async fn cursor_of(server: &Server, caller: &str, spaces: &[&str]) -> String {
@@ -79,7 +79,7 @@ both!(
         let admin = server.admin().await.access_token;
         for (interval, good) in [(0, false), (1, true), (60, true), (61, false), (-1, false)] {
             let request = WatchRevocationsRequest {
-                heartbeat_interval: seconds(interval),
+                heartbeat_interval: span(interval),
                 ..Default::default()
             };
             let opened = Watching::open(server, &admin, request).await;
@@ -91,7 +91,10 @@ both!(
 both!(a_cursor_of_another_stream_is_filtered, async |server| {
     let admin = server.admin().await.access_token;
     server.space("acme").await;
-    let revoked = server.revoke(&admin, token(1), "acme").await.unwrap();
+    let revoked = server
+        .revoke_by_reference(&admin, token(1), "acme")
+        .await
+        .unwrap();
     let place = revoked.effect.unwrap().cursor;
     let of_all = cursor_of(server, &admin, &[]).await;
     let of_acme = cursor_of(server, &admin, &["acme"]).await;
@@ -126,7 +129,10 @@ both!(
     async |server| {
         let admin = server.admin().await.access_token;
         for number in 0..3 {
-            server.revoke(&admin, token(number), "").await.unwrap();
+            server
+                .revoke_by_reference(&admin, token(number), "")
+                .await
+                .unwrap();
         }
         let head = server.authority.log.catch_up().await.unwrap().position;
         let other = EntryMark(*b"anotherr");
@@ -163,10 +169,16 @@ both!(
     a_cursor_from_before_what_is_forgotten_is_expired,
     async |server| {
         let admin = server.admin().await.access_token;
-        server.revoke(&admin, token(0), "").await.unwrap();
+        server
+            .revoke_by_reference(&admin, token(0), "")
+            .await
+            .unwrap();
         let old = cursor_of(server, &admin, &[]).await;
         for number in 1..4 {
-            server.revoke(&admin, token(number), "").await.unwrap();
+            server
+                .revoke_by_reference(&admin, token(number), "")
+                .await
+                .unwrap();
         }
         let kept = cursor_of(server, &admin, &[]).await;
         server.clock.advance(Duration::from_hours(49));
@@ -178,7 +190,10 @@ both!(
         assert_eq!(reason(&status), "CURSOR_EXPIRED");
 
         // The newest entry is never forgotten: whoever has seen it goes on.
-        let new = server.revoke(&admin, token(4), "").await.unwrap();
+        let new = server
+            .revoke_by_reference(&admin, token(4), "")
+            .await
+            .unwrap();
         let mut watching = Watching::after(server, &admin, &kept).await;
         let position = new.effect.unwrap().position;
         let events = events_of(&watching.until_position(position).await);
@@ -188,10 +203,16 @@ both!(
 
 both!(what_is_forgotten_in_time_is_not_sent, async |server| {
     let admin = server.admin().await.access_token;
-    server.revoke(&admin, token(0), "").await.unwrap();
+    server
+        .revoke_by_reference(&admin, token(0), "")
+        .await
+        .unwrap();
     server.clock.advance(Duration::from_hours(26));
     let admin = server.admin().await.access_token;
-    let new = server.revoke(&admin, token(1), "").await.unwrap();
+    let new = server
+        .revoke_by_reference(&admin, token(1), "")
+        .await
+        .unwrap();
     let mut watching = Watching::after(server, &admin, "").await;
     let events = events_of(&watching.until_caught_up().await);
     assert_eq!(events, [new.event.unwrap()]);
@@ -199,14 +220,20 @@ both!(what_is_forgotten_in_time_is_not_sent, async |server| {
 
 both!(a_live_stream_begins_with_what_comes_next, async |server| {
     let admin = server.admin().await.access_token;
-    server.revoke(&admin, token(0), "").await.unwrap();
+    server
+        .revoke_by_reference(&admin, token(0), "")
+        .await
+        .unwrap();
     let request = WatchRevocationsRequest {
         live_only: true,
         ..Default::default()
     };
     let mut watching = Watching::open(server, &admin, request).await.unwrap();
     assert!(events_of(&watching.until_caught_up().await).is_empty());
-    let new = server.revoke(&admin, token(1), "").await.unwrap();
+    let new = server
+        .revoke_by_reference(&admin, token(1), "")
+        .await
+        .unwrap();
     let messages = watching.until_position(new.effect.unwrap().position).await;
     assert_eq!(events_of(&messages), [new.event.unwrap()]);
 });

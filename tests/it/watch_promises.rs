@@ -157,7 +157,7 @@ async fn resumes_on_another_server(engine: Engine) {
     let mut resumed = Watching::after(&another, &admin, &middle.cursor).await;
     let new = Subject::TokenId("after the change".replace(' ', "-"));
     let new = another
-        .revoke(&admin, new, "")
+        .revoke_by_reference(&admin, new, "")
         .await
         .unwrap()
         .event
@@ -209,7 +209,7 @@ both!(bounded_staleness, async |server| {
         server.clock.advance(Duration::from_secs(60));
         let before = server.clock.now().seconds();
         let token = Subject::TokenId(format!("token-{number}"));
-        let revoked = server.revoke(&admin, token, "").await.unwrap();
+        let revoked = server.revoke_by_reference(&admin, token, "").await.unwrap();
         let position = revoked.effect.unwrap().position;
         let mut messages = watching.until(heartbeat).await;
         while messages.last().unwrap().position < position {

@@ -36,7 +36,7 @@ impl Server {
     }
 
     /// Revokes by reference, and leaves API keys alone.
-    pub(crate) async fn revoke(
+    pub(crate) async fn revoke_by_reference(
         &self,
         caller: &str,
         subject: Subject,

@@ -1,10 +1,13 @@
 //! A server of a test's own, and how tests speak to it.
 
+mod ask;
 mod counts;
 mod database;
 mod dice;
+mod forge;
 mod keys;
 mod process;
+mod tenant;
 mod watching;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -34,12 +37,18 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, transport::Channel};
 
+pub(crate) use ask::{
+    create_key, exchange_request, fields, introspect_request, key, metadata_of, minutes, refused,
+    rotate_key, rotate_request, seconds,
+};
 pub(crate) use counts::Count;
 pub(crate) use database::{Engine, TestDatabase};
 pub(crate) use dice::Dice;
+pub(crate) use forge::{Forger, claims_of, unsigned};
 pub(crate) use keys::{key_request, revocation_of};
 pub(crate) use process::Process;
-pub(crate) use watching::{Watching, events_of, seconds};
+pub(crate) use tenant::{CLERK, Tenant};
+pub(crate) use watching::{Watching, events_of, span};
 
 /// A password that the rules take.
 pub(crate) const PASSWORD: &str = "a lantern under the ninth bridge";

@@ -35,7 +35,7 @@ impl Watching {
     pub(crate) async fn after(server: &Server, caller: &str, cursor: &str) -> Self {
         let request = WatchRevocationsRequest {
             start_cursor: cursor.to_owned(),
-            heartbeat_interval: seconds(1),
+            heartbeat_interval: span(1),
             ..Default::default()
         };
         Self::open(server, caller, request).await.unwrap()
@@ -110,6 +110,6 @@ pub(crate) fn events_of(messages: &[WatchRevocationsResponse]) -> Vec<Revocation
 }
 
 /// A duration as requests carry it.
-pub(crate) fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+pub(crate) fn span(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }

@@ -1,0 +1,10 @@
+//! The whole `ApiKeyService`, a file a verb.
+
+mod abuse;
+mod create;
+mod last_use;
+mod list;
+mod reach;
+mod rotate;
+mod update;
+mod whose;
