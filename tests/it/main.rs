@@ -12,4 +12,11 @@
 
 mod support;
 
+mod discovery;
+mod draining;
+mod floods;
+mod layering;
+mod methods;
+mod patience;
 mod sign_in;
+mod transport;

@@ -1,6 +1,8 @@
 //! A server of a test's own, and how tests speak to it.
 
+pub(crate) mod binary;
 mod database;
+pub(crate) mod wire;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
