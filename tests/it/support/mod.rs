@@ -9,6 +9,8 @@ mod keys;
 mod process;
 mod tenant;
 mod watching;
+pub(crate) mod binary;
+pub(crate) mod wire;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
