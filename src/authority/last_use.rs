@@ -40,8 +40,14 @@ impl LastUse {
 
     /// From where a key was presented.
     pub fn note_address(&self, id: &ApiKeyId, address: &str) {
-        if !address.is_empty() {
-            lock(&self.addresses).insert(id.clone(), address.to_owned());
+        if address.is_empty() {
+            return;
+        }
+        let mut addresses = lock(&self.addresses);
+        match addresses.get_mut(id) {
+            Some(known) if known == address => {}
+            Some(known) => address.clone_into(known),
+            None => drop(addresses.insert(id.clone(), address.to_owned())),
         }
     }
 
