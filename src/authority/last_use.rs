@@ -41,8 +41,13 @@ impl LastUse {
 
     /// From where a key was presented, where that is an address.
     pub fn note_address(&self, id: &ApiKeyId, address: &str) {
-        if let Ok(address) = address.parse::<IpAddr>() {
-            lock(&self.addresses).insert(id.clone(), address);
+        let Ok(address) = address.parse::<IpAddr>() else {
+            return;
+        };
+        let mut addresses = lock(&self.addresses);
+        match addresses.get_mut(id) {
+            Some(known) => *known = address,
+            None => drop(addresses.insert(id.clone(), address)),
         }
     }
 

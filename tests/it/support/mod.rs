@@ -1,6 +1,7 @@
 //! A server of a test's own, and how tests speak to it.
 
 mod ask;
+pub(crate) mod binary;
 mod counts;
 mod database;
 mod dice;
@@ -9,7 +10,6 @@ mod keys;
 mod process;
 mod tenant;
 mod watching;
-pub(crate) mod binary;
 pub(crate) mod wire;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
