@@ -7,4 +7,16 @@
 
 mod support;
 
+mod cancelled_calls;
+mod crashes;
+mod cutoffs;
+mod immediate;
+mod late_commits;
+mod listing;
+mod one_server;
+mod resumption;
+mod revoking;
 mod sign_in;
+mod watch_closing;
+mod watch_cursors;
+mod watch_promises;
