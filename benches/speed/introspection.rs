@@ -125,7 +125,7 @@ impl Bench<'_> {
             Contender::new("opaque", || opaque.for_a_while(&batches, WINDOW)),
         ]);
         let per_second = measured.per_second("batch");
-        let batched = f64::from(u32::try_from(BATCHED).unwrap());
+        let in_a_batch = f64::from(u32::try_from(BATCHED).unwrap());
         table.figure(
             "P2 opaque batch",
             measured.per_second("opaque"),
@@ -133,7 +133,7 @@ impl Bench<'_> {
         );
         table.figure("P2 empty batch", measured.per_second("empty"), "batches/s");
         table.figure("P2 BatchIntrospectTokens of 128", per_second, "batches/s");
-        table.figure("P2 tokens", per_second * batched, "tokens/s");
+        table.figure("P2 tokens", per_second * in_a_batch, "tokens/s");
         table.ratio(
             "P2 batch / empty batch",
             measured.ratio("batch", "empty"),
@@ -143,7 +143,7 @@ impl Bench<'_> {
         table.line("P2 batch / opaque batch", &of_opaque, "");
         table.ratio(
             "P2 tokens/s / P1's",
-            per_second * batched / tokens_per_second,
+            per_second * in_a_batch / tokens_per_second,
             20.0,
         );
     }

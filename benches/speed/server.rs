@@ -182,7 +182,7 @@ async fn people(authority: &Arc<Authority>) {
     for (user, role) in [(gate, "introspector"), (clerk, "sales")] {
         let role = RoleName::parse(role, "role").unwrap();
         let soon = Instant::now() + std::time::Duration::from_secs(5);
-        directory::roles::assign(authority, Actor::ITSELF, &space, &user, &role, soon)
+        directory::roles::assign(authority, Actor::ITSELF, &space, &user, &role, soon.into())
             .await
             .unwrap();
     }

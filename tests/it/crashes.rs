@@ -156,7 +156,7 @@ struct Revoker {
 impl Revoker {
     /// Issues a token or a key and ends it, in one of the ways there are. What is dead then.
     async fn end(&mut self, way: usize) -> Result<String, Status> {
-        if way % 5 == 0 {
+        if way.is_multiple_of(5) {
             return self.end_key().await;
         }
         let issued = self.tokens.issue_token(key_request(&self.key)).await?;

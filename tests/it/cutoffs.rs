@@ -149,9 +149,9 @@ both!(
         let user = server.user(&acme, "ann").await.to_string();
         for subject in [Subject::UserId(user), Subject::SpaceId(acme.to_string())] {
             let before = server.sign_in("ann", PASSWORD, "").await.access_token;
-            server.clock.advance(Duration::from_secs(60));
+            server.clock.advance(Duration::from_mins(1));
             let until = server.clock.now();
-            server.clock.advance(Duration::from_secs(60));
+            server.clock.advance(Duration::from_mins(1));
             let after = server.sign_in("ann", PASSWORD, "").await.access_token;
             let space = match subject {
                 Subject::UserId(_) => "acme",

@@ -72,7 +72,7 @@ fn declares(file: &FileDescriptorProto, symbol: &str) -> bool {
 fn comments_of(file: &FileDescriptorProto) -> String {
     let locations = file.source_code_info.iter().flat_map(|info| &info.location);
     locations
-        .map(|location| location.leading_comments())
+        .map(prost_types::source_code_info::Location::leading_comments)
         .collect()
 }
 

@@ -213,7 +213,7 @@ impl Client {
             Kind::Space => self.revoke(Subject::SpaceId(own), "", true).await,
             Kind::SpaceWithKeys => self.revoke(Subject::SpaceId(own), "", false).await,
             Kind::RolePermissions => {
-                assert!(self.grant(&["demo.read"], &[]).await.unwrap().effective)
+                assert!(self.grant(&["demo.read"], &[]).await.unwrap().effective);
             }
             Kind::RoleUnassigned => assert!(self.unassign().await.unwrap().effective),
             Kind::UserDisabled => assert!(self.disable(true).await.unwrap().effective),

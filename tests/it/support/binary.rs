@@ -22,7 +22,7 @@ use tonic_health::pb::{
 use super::{as_caller, password_request};
 
 /// Longer than a process takes to start or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server that runs in a process of its own; killed when dropped.
 pub(crate) struct Binary {
