@@ -58,7 +58,9 @@ pub async fn create(
     if let Some(request) = &request
         && let Some(answer) = request.find(authority.db.reader(), now).await?
     {
-        return answer_again(authority, &answer).await;
+        let minted = answer_again(authority, &answer).await?;
+        reach::require_within(authority, caller, &owner, &minted.key.bounds).await?;
+        return Ok(minted);
     }
     let mut bounds = wanted.bounds.clone();
     bounds.expire_time = expiry(authority, caller, &wanted, &space, now).await?;

@@ -7,6 +7,7 @@ use crate::{
     authority::{
         Authority, audit,
         caller::Caller,
+        credentials::Credential,
         idempotency::{Answer, Request},
     },
     clock::Timestamp,
@@ -48,6 +49,11 @@ pub async fn rotate(
 ) -> Result<Rotated> {
     let key = super::named(authority, caller, named, Verb::RotateOrRevoke).await?;
     let now = authority.clock.now();
+    // A JWT of the key may have been narrowed: only the key itself needs no more than itself.
+    if !matches!(&caller.credential, Credential::ApiKey(own) if own.id == key.id) {
+        let owner = update::owner(authority, &key).await?;
+        reach::require_within(authority, caller, &owner, &key.bounds).await?;
+    }
     if let Some(request) = &request
         && let Some(answer) = request.find(authority.db.reader(), now).await?
     {
@@ -64,10 +70,6 @@ pub async fn rotate(
             "overlap",
             "must be at least 5 minutes where the key rotates itself",
         ));
-    }
-    if !rotates_itself {
-        let owner = update::owner(authority, &key).await?;
-        reach::require_within(authority, caller, &owner, &key.bounds).await?;
     }
     let rotation = Rotation { key, overlap, now };
     rotation
