@@ -40,7 +40,7 @@ pub(crate) use forge::{Forger, claims_of, unsigned};
 pub(crate) use tenant::{CLERK, Tenant};
 
 /// A password that the rules take.
-pub(crate) const PASSWORD: &str = "correct horse battery staple 9";
+pub(crate) const PASSWORD: &str = "kalt wie Schnee im Mai 1974";
 
 /// Makes a test of each engine: `both!(name, async |server: Server| { … })`.
 macro_rules! both {
