@@ -24,9 +24,18 @@ const _: () = assert!(RETENTION.as_secs() > FORGET_AFTER.as_secs());
 #[derive(Debug)]
 pub struct Pending {
     shared: Arc<Shared>,
-    waits: Vec<(EventId, oneshot::Receiver<Position>)>,
+    waits: Vec<Wait>,
     first: Option<(EventId, Timestamp)>,
     reached: Position,
+}
+
+/// An entry whose place is waited for.
+#[derive(Debug)]
+struct Wait {
+    event_id: EventId,
+    told: oneshot::Receiver<Position>,
+    /// It was there before anybody here listened.
+    joined: bool,
 }
 
 /// How far a revocation has reached.
@@ -96,7 +105,7 @@ impl Pending {
         decision: &Decision,
         now: Timestamp,
     ) -> Result<()> {
-        self.wait_for(event_id);
+        self.wait_for(event_id, false);
         let forget_time = now + FORGET_AFTER;
         revocation_log::append(transaction, event_id, decision, now, forget_time).await?;
         self.first.get_or_insert_with(|| (event_id.clone(), now));
@@ -107,7 +116,7 @@ impl Pending {
     pub fn join(&mut self, found: &revocation_log::Found) {
         match found.position {
             Some(position) => self.reached = self.reached.max(position),
-            None => self.wait_for(&found.event_id),
+            None => self.wait_for(&found.event_id, true),
         }
         self.first
             .get_or_insert_with(|| (found.event_id.clone(), found.create_time));
@@ -118,16 +127,20 @@ impl Pending {
         self.first.clone()
     }
 
-    fn wait_for(&mut self, event_id: &EventId) {
+    fn wait_for(&mut self, event_id: &EventId, joined: bool) {
         let (teller, told) = oneshot::channel();
         let mut waiting = self
             .shared
             .waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        waiting.insert(event_id.clone(), teller);
+        waiting.entry(event_id.clone()).or_default().push(teller);
         drop(waiting);
-        self.waits.push((event_id.clone(), told));
+        self.waits.push(Wait {
+            event_id: event_id.clone(),
+            told,
+            joined,
+        });
     }
 
     /// After the commit: waits until every entry has its place and is applied, but not beyond `until`.
@@ -137,11 +150,11 @@ impl Pending {
         let (_, commit_time) = self.first()?;
         self.shared.wake();
         let mut position = Some(self.reached);
-        for (_, told) in &mut self.waits {
-            match tokio::time::timeout_at(until.placed, told).await {
-                Ok(Ok(place)) => position = position.map(|reached| reached.max(place)),
-                Ok(Err(_)) | Err(_) => position = None,
-            }
+        for wait in &mut self.waits {
+            let place = wait.place(&self.shared, until.placed).await;
+            position = position
+                .zip(place)
+                .map(|(reached, place)| reached.max(place));
         }
         let applied = match position {
             Some(position) => self.applied(position, until.effective).await,
@@ -185,6 +198,24 @@ impl Pending {
     }
 }
 
+impl Wait {
+    /// The entry's place; none where it has none by `until`.
+    async fn place(&mut self, shared: &Shared, until: Instant) -> Option<Position> {
+        // It may have got its place after it was found and before anybody here listened.
+        if self.joined
+            && let Ok(Some(found)) =
+                revocation_log::find_event(shared.db.reader(), &self.event_id).await
+            && found.position.is_some()
+        {
+            return found.position;
+        }
+        tokio::time::timeout_at(until, &mut self.told)
+            .await
+            .ok()?
+            .ok()
+    }
+}
+
 impl Drop for Pending {
     fn drop(&mut self) {
         let mut waiting = self
@@ -192,8 +223,14 @@ impl Drop for Pending {
             .waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        for (event_id, _) in &self.waits {
-            waiting.remove(event_id);
+        for wait in &mut self.waits {
+            wait.told.close();
+            if let Some(tellers) = waiting.get_mut(&wait.event_id) {
+                tellers.retain(|teller| !teller.is_closed());
+                if tellers.is_empty() {
+                    waiting.remove(&wait.event_id);
+                }
+            }
         }
     }
 }

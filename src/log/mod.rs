@@ -69,7 +69,8 @@ struct Shared {
     asked: AtomicU64,
     wake_tail: Notify,
     wake_sequencer: Notify,
-    waiting: Mutex<HashMap<EventId, oneshot::Sender<Position>>>,
+    /// Who waits for an entry's place: whoever wrote it, and those who found it there.
+    waiting: Mutex<HashMap<EventId, Vec<oneshot::Sender<Position>>>>,
     tenancy: Tenancy,
 }
 
@@ -269,9 +270,9 @@ impl Shared {
     fn tell_waiting(&self, entries: &[Arc<Entry>]) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in entries {
-            if let Some(writer) = waiting.remove(&entry.event_id) {
-                // A writer whose call has ended waits no more.
-                let _ = writer.send(entry.position);
+            for teller in waiting.remove(&entry.event_id).unwrap_or_default() {
+                // One whose call has ended waits no more.
+                let _ = teller.send(entry.position);
             }
         }
     }

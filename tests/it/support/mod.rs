@@ -53,7 +53,7 @@ pub(crate) use tenant::{CLERK, Tenant};
 pub(crate) use watching::{Watching, events_of, span};
 
 /// A password that the rules take.
-pub(crate) const PASSWORD: &str = "a lantern under the ninth bridge";
+pub(crate) const PASSWORD: &str = "kalt wie Schnee im Mai 1974";
 
 /// Makes a test of each engine: `both!(name, async |server: Server| { … })`.
 macro_rules! both {
