@@ -113,7 +113,7 @@ impl Bench<'_> {
         let real = load(server.address);
         let answer = real.once(&batches[0]);
         let decoded = BatchIntrospectTokensResponse::decode(answer.clone()).unwrap();
-        assert!(decoded.introspections.iter().all(|told| told.active()));
+        assert!(decoded.introspections.iter().all(proto::TokenIntrospection::active));
         let same = load(empty::serve_messages::<
             BatchIntrospectTokensRequest,
             BatchIntrospectTokensResponse,

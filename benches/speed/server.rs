@@ -151,7 +151,7 @@ async fn run(settings: Settings) -> (Arc<Authority>, SocketAddr) {
     let authority = opened.await.unwrap();
     let mut ready = life.ready.subscribe();
     let served = Arc::clone(&authority);
-    tokio::task::spawn(async move {
+    TaskTracker::new().spawn(async move {
         let run = server::run_with(served, &settings, listeners, Shutdown::new(), life);
         run.await.unwrap();
     });

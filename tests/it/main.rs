@@ -3,7 +3,11 @@
 //! Every test runs on SQLite, and on PostgreSQL too where `TOKEN_AUTHORITY_TEST_POSTGRES` names a server on which databases
 //! may be created.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod support;
 

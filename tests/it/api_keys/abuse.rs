@@ -174,9 +174,10 @@ both!(
         let (_, token) = server.made_key(&tenant.alice_token, short).await;
         let jwt = server.exchange(&token).await.access_token;
         let left = token_authority::clock::Timestamp::from_seconds(end).since(server.clock.now());
-        server
-            .clock
-            .advance(left.checked_sub(std::time::Duration::from_micros(1)).unwrap());
+        server.clock.advance(
+            left.checked_sub(std::time::Duration::from_micros(1))
+                .unwrap(),
+        );
         assert_eq!(server.verdict(&tenant.boss_token, &token).await, Ok(()));
         server.who(&token).await.unwrap();
         server.clock.advance(std::time::Duration::from_micros(1));

@@ -302,9 +302,11 @@ both!(
             .create_key(&tenant.alice_token, request.clone())
             .await
             .unwrap();
-        server
-            .clock
-            .advance(minutes(10).checked_sub(std::time::Duration::from_secs(1)).unwrap());
+        server.clock.advance(
+            minutes(10)
+                .checked_sub(std::time::Duration::from_secs(1))
+                .unwrap(),
+        );
         // Rotation of the caller's token keeps its session, and with it the right to the answer.
         let caller = server
             .rotated(&tenant.alice_token)

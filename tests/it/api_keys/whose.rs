@@ -128,7 +128,9 @@ both!(
         ];
         for (caller, space, user, missing) in cases {
             let answer = server.create_key(caller, in_space(space, user)).await;
-            if let Some(resource) = missing { not_found(answer, resource) } else {
+            if let Some(resource) = missing {
+                not_found(answer, resource)
+            } else {
                 let told = answer.unwrap().api_key.unwrap();
                 assert_eq!(
                     (&*told.space_id, &*told.user_id),
