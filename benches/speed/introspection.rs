@@ -17,6 +17,7 @@ use std::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 use prost::Message as _;
 use token_authority::proto::{
+    TokenIntrospection,
     BatchIntrospectTokensRequest, BatchIntrospectTokensResponse, IntrospectTokenRequest,
     IntrospectTokenResponse,
 };
@@ -113,7 +114,7 @@ impl Bench<'_> {
         let real = load(server.address);
         let answer = real.once(&batches[0]);
         let decoded = BatchIntrospectTokensResponse::decode(answer.clone()).unwrap();
-        assert!(decoded.introspections.iter().all(proto::TokenIntrospection::active));
+        assert!(decoded.introspections.iter().all(TokenIntrospection::active));
         let same = load(empty::serve_messages::<
             BatchIntrospectTokensRequest,
             BatchIntrospectTokensResponse,

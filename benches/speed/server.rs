@@ -22,6 +22,7 @@ use token_authority::{
     telemetry,
 };
 use tokio::{runtime::Runtime, time::Instant};
+use tokio_util::task::TaskTracker;
 use tonic::Request;
 
 /// Everybody's password.
