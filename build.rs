@@ -48,6 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server = env::var_os("CARGO_FEATURE_SERVER").is_some();
     let mut builder = tonic_prost_build::configure()
         .build_server(server)
+        // In order, so that a request that comes again is encoded as it was.
+        .btree_map(".")
         .emit_rerun_if_changed(false)
         .skip_debug(secretive.iter().map(MessageDescriptor::full_name));
     if server {

@@ -34,3 +34,7 @@ doc:
 
 ci:
     .ci/run
+
+# How fast it is, beside what it can be compared with.
+bench *arguments:
+    cargo bench --locked --bench speed -- {{ arguments }}

@@ -34,7 +34,7 @@ pub enum FirstPassword {
     MadeUp(PathBuf),
 }
 
-/// Sees to it that the database is an authority's, and this master key's; says which log it holds.
+/// Sees to it that the database is an authority's, and this master key's; says which log it holds, and whether it was empty.
 pub async fn ensure(
     db: &Database,
     master_key: &MasterKey,
@@ -42,9 +42,9 @@ pub async fn ensure(
     first_password: &FirstPassword,
     algorithm: Algorithm,
     now: Timestamp,
-) -> Result<LogIdentity> {
+) -> Result<(LogIdentity, bool)> {
     if let Some(row) = storage::authority::find(db.reader()).await? {
-        return check(&row, master_key);
+        return check(&row, master_key).map(|identity| (identity, false));
     }
     let password = first_password.read_or_make_up()?;
     let chosen = Password::chosen(
@@ -66,7 +66,7 @@ pub async fn ensure(
     keyring::make(&transaction, master_key, algorithm, State::Prepared, now).await?;
     transaction.commit().await?;
     tracing::info!(user.name = ADMIN, "bootstrap.done");
-    Ok(LogIdentity(row.log_identity))
+    Ok((LogIdentity(row.log_identity), true))
 }
 
 const ADMIN: &str = "admin";

@@ -282,7 +282,18 @@ impl Credential {
                 let now = authority.clock.now();
                 since.iter().any(|entry| entry.kills(&held.token, now))
             }
-            // Whatever touches a key, it is looked at again as it stands in this transaction.
+            // Which secret was presented is not known any more: a key that changed itself is presented anew.
+            Self::ApiKey(key)
+                if since
+                    .iter()
+                    .any(|entry| names(&entry.decision.subject, &key.id)) =>
+            {
+                return Err(Error::new(
+                    Reason::ConcurrentModification,
+                    "the caller's key changed at the same time",
+                ));
+            }
+            // Whatever else touches a key, it is looked at again as it stands in this transaction.
             Self::ApiKey(key) => {
                 let touched = since
                     .iter()
@@ -296,6 +307,10 @@ impl Credential {
             Ok(())
         }
     }
+}
+
+fn names(subject: &Subject, key: &ApiKeyId) -> bool {
+    matches!(subject, Subject::ApiKey(id) if id == key)
 }
 
 fn is_touched(key: &KeyRecord, subject: &Subject) -> bool {

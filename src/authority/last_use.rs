@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct LastUse {
     keys: Mutex<HashMap<(ApiKeyId, i64), Timestamp>>,
-    addresses: Mutex<HashMap<ApiKeyId, String>>,
+    addresses: Mutex<HashMap<ApiKeyId, IpAddr>>,
     sign_ins: Mutex<HashMap<UserId, Timestamp>>,
 }
 
@@ -38,10 +39,15 @@ impl LastUse {
         }
     }
 
-    /// From where a key was presented.
+    /// From where a key was presented, where that is an address.
     pub fn note_address(&self, id: &ApiKeyId, address: &str) {
-        if !address.is_empty() {
-            lock(&self.addresses).insert(id.clone(), address.to_owned());
+        let Ok(address) = address.parse::<IpAddr>() else {
+            return;
+        };
+        let mut addresses = lock(&self.addresses);
+        match addresses.get_mut(id) {
+            Some(known) => *known = address,
+            None => drop(addresses.insert(id.clone(), address)),
         }
     }
 
@@ -80,7 +86,7 @@ pub async fn write(authority: &Authority) -> Result<()> {
     let mut keys: Vec<_> = keys.into_iter().collect();
     keys.sort_unstable();
     for ((id, secret), time) in keys {
-        let address = addresses.get(&id).map(String::as_str);
+        let address = addresses.get(&id).map(IpAddr::to_string);
         storage::api_keys::note_use(&transaction, &id, secret, time, address).await?;
     }
     let mut sign_ins: Vec<_> = sign_ins.into_iter().collect();

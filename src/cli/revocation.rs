@@ -87,6 +87,8 @@ pub(crate) struct CreateArguments {
     #[arg(value_enum)]
     kind: Kind,
     /// Which one
+    // One in 64 ids of tokens and sessions begins with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     id: String,
     /// JWTs of this space alone (slug or id), `*` for every space; the caller's otherwise
     #[arg(long, value_name = "SPACE")]

@@ -8,15 +8,22 @@ pub(super) const ARGON2_MEMORY_FLOOR_KIB: u32 = 19_456;
 /// The fewest passes.
 pub(super) const ARGON2_ITERATIONS_FLOOR: u32 = 2;
 
-const ARGON2_MEMORY_CAP_KIB: u32 = 1_048_576;
-const ARGON2_ITERATIONS_CAP: u32 = 16;
-const ARGON2_PARALLELISM_CAP: u32 = 16;
+// A stored hash that costs more is not computed.
+const ARGON2_MEMORY_CAP_KIB: u32 = 262_144;
+const ARGON2_ITERATIONS_CAP: u32 = 10;
+const ARGON2_PARALLELISM_CAP: u32 = 4;
 
 impl Settings {
     /// `FIELD_INVALID` about the first setting that cannot be.
     pub fn check(&self) -> Result<()> {
         self.check_listeners()?;
         check_issuer(&self.issuer)?;
+        if self.master_key_file.len() > 1 {
+            return Err(Error::field(
+                "master_key_file",
+                "this version takes one master key",
+            ));
+        }
         self.check_argon2()?;
         self.check_limits()?;
         tracing_subscriber::EnvFilter::try_new(&self.log.filter)
@@ -170,10 +177,17 @@ mod tests {
     }
 
     #[test]
+    fn a_second_master_key_is_refused() {
+        let two = vec!["one".into(), "two".into()];
+        assert!(refusal(|s| s.master_key_file = two).starts_with("master_key_file"));
+    }
+
+    #[test]
     fn hashes_below_the_floor_and_issuers_that_are_none_are_refused() {
         assert!(refusal(|s| s.argon2.memory_kib = 19_455).starts_with("argon2.memory_kib"));
         assert!(refusal(|s| s.argon2.iterations = 1).starts_with("argon2.iterations"));
         assert!(refusal(|s| s.argon2.parallelism = 0).starts_with("argon2.parallelism"));
+        assert!(refusal(|s| s.argon2.iterations = 11).starts_with("argon2.iterations"));
         for issuer in [
             "",
             "localhost",

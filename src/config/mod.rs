@@ -28,10 +28,10 @@ pub struct Settings {
     pub issuer: String,
     /// Whether to serve gRPC and HTTP without TLS beyond loopback, where others may read credentials on the wire.
     pub insecure_plaintext: bool,
-    /// The master keys as base64, separated by commas; the first seals.
+    /// The master key as base64.
     #[serde(deserialize_with = "values::unless_empty")]
     pub master_key: Option<Secret>,
-    /// The files of the master keys, separated by commas; the first seals. One in `data_dir` is made where none is configured.
+    /// The file of the master key. One in `data_dir` is made where none is configured.
     #[serde(deserialize_with = "values::paths")]
     pub master_key_file: Vec<PathBuf>,
     /// The file that holds the first password of `admin`; one in `data_dir` is made where none is configured.

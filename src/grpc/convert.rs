@@ -8,7 +8,7 @@ use crate::{
     authority::{credentials::Credential, tokens::IssuedToken},
     clock::Timestamp,
     domain::{
-        ids::{ApiKeyId, RoleName},
+        ids::RoleName,
         revocation::{Entry, Kind, Subject},
     },
     error::{Error, Result},
@@ -170,7 +170,7 @@ pub(super) fn networks(cidrs: &[String], field: &str) -> Result<Vec<IpNet>> {
 }
 
 pub(super) fn labels(
-    labels: &std::collections::HashMap<String, String>,
+    labels: &BTreeMap<String, String>,
     field: &str,
 ) -> Result<BTreeMap<String, String>> {
     if labels.len() > 32 {
@@ -183,40 +183,49 @@ pub(super) fn labels(
         text(key, field, 63)?;
         text(value, field, 255)?;
     }
-    Ok(labels.clone().into_iter().collect())
+    Ok(labels.clone())
 }
 
 /// Whom a credential speaks for.
 pub(super) fn principal(credential: &Credential) -> proto::Principal {
-    let names = |roles: Vec<RoleName>| roles.iter().map(ToString::to_string).collect();
     match credential {
         Credential::AccessToken(held) => principal_of(&held.token),
-        Credential::ApiKey(key) => proto::Principal {
-            user_id: key.standing.user.id.to_string(),
-            username: key.standing.user.username.to_string(),
-            email: key.standing.user.email.clone(),
-            space_id: key.standing.space.id.to_string(),
-            space_slug: key.standing.space.slug.to_string(),
-            roles: names(key.standing.role_names()),
-            api_key_id: key.id.to_string(),
-        },
+        Credential::ApiKey(key) => {
+            let standing = &key.standing;
+            proto::Principal {
+                user_id: standing.user.id.as_str().to_owned(),
+                username: standing.user.username.as_str().to_owned(),
+                email: standing.user.email.clone(),
+                space_id: standing.space.id.as_str().to_owned(),
+                space_slug: standing.space.slug.as_str().to_owned(),
+                roles: names(standing.roles.keys()),
+                api_key_id: key.id.as_str().to_owned(),
+            }
+        }
     }
 }
 
 fn principal_of(token: &crate::domain::jwt::AccessToken) -> proto::Principal {
     proto::Principal {
-        user_id: token.subject.to_string(),
-        username: token.username.to_string(),
+        user_id: token.subject.as_str().to_owned(),
+        username: token.username.as_str().to_owned(),
         email: token.email.clone().unwrap_or_default(),
-        space_id: token.space_id.to_string(),
-        space_slug: token.space_slug.to_string(),
-        roles: token.roles.iter().map(ToString::to_string).collect(),
+        space_id: token.space_id.as_str().to_owned(),
+        space_slug: token.space_slug.as_str().to_owned(),
+        roles: names(&token.roles),
         api_key_id: token
             .api_key_id
             .as_ref()
-            .map(ApiKeyId::to_string)
+            .map(|id| id.as_str().to_owned())
             .unwrap_or_default(),
     }
+}
+
+fn names<'a>(roles: impl IntoIterator<Item = &'a RoleName>) -> Vec<String> {
+    roles
+        .into_iter()
+        .map(|role| role.as_str().to_owned())
+        .collect()
 }
 
 /// A new token, as its holder gets it.

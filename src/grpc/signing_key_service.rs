@@ -53,15 +53,15 @@ impl SigningKeys {
     fn seat(&self, address: Option<IpAddr>) -> Result<Seat> {
         let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = watching.values().sum();
-        let here = watching.entry(address).or_default();
-        if all >= STREAMS || *here >= STREAMS_PER_ADDRESS {
+        let here = watching.get(&address).copied().unwrap_or_default();
+        if all >= STREAMS || here >= STREAMS_PER_ADDRESS {
             return Err(Error::new(
                 Reason::TooManyStreams,
                 "too many streams of the public keys",
             )
             .retry_after(MAX_AGE));
         }
-        *here += 1;
+        watching.insert(address, here + 1);
         drop(watching);
         Ok(Seat {
             address,

@@ -74,16 +74,33 @@ pub fn error_behind(status: &Status) -> Option<&Error> {
 }
 
 /// `INVALID_ARGUMENT` for what tonic itself says of a request that cannot be decoded or is too large: it calls the one a fault
-/// of the server and the other out of range, and gives no reason. None where the status can stay as it is.
+/// of the server and the other out of range, and gives no reason. A message that is not framed as gRPC asks stays INTERNAL,
+/// as its specification has it. None where the status can stay as it is.
 pub fn in_our_words(status: &Status) -> Option<Status> {
     if !status.details().is_empty() || error_behind(status).is_some() {
         return None;
+    }
+    if is_protocol_error(status) {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason_name(Reason::Internal), DOMAIN, HashMap::new());
+        return Some(Status::with_error_details(
+            status.code(),
+            status.message(),
+            details,
+        ));
     }
     let unreadable = matches!(status.code(), Code::Internal | Code::OutOfRange);
     unreadable.then(|| {
         let message = format!("the request cannot be read: {}", status.message());
         Error::new(Reason::FieldInvalid, message).into()
     })
+}
+
+/// Whether tonic says that a client does not keep to gRPC's framing: INTERNAL, but no fault of ours.
+pub fn is_protocol_error(status: &Status) -> bool {
+    status.code() == Code::Internal
+        && error_behind(status).is_none()
+        && status.message().starts_with("protocol error: ")
 }
 
 /// Whether a failure is described in the log alone, where names of tables and hosts may stand.

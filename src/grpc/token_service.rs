@@ -203,16 +203,16 @@ impl Tokens {
         match &credential {
             Credential::AccessToken(held) => proto::TokenIntrospection {
                 kind: proto::TokenKind::AccessToken.into(),
-                token_id: held.token.token_id.to_string(),
+                token_id: held.token.token_id.as_str().to_owned(),
                 audiences: held.token.audiences.clone(),
                 issue_time: Some(convert::timestamp(held.token.issue_time)),
                 expire_time: Some(convert::timestamp(held.token.expire_time)),
-                session_id: held.token.session_id.to_string(),
+                session_id: held.token.session_id.as_str().to_owned(),
                 ..told
             },
             Credential::ApiKey(key) => proto::TokenIntrospection {
                 kind: proto::TokenKind::ApiKey.into(),
-                token_id: key.id.to_string(),
+                token_id: key.id.as_str().to_owned(),
                 audiences: key.audiences.clone(),
                 issue_time: Some(convert::timestamp(key.create_time)),
                 expire_time: key.expire_time.map(convert::timestamp),

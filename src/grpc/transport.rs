@@ -18,9 +18,8 @@ use tokio_util::task::TaskTracker;
 use tonic::codegen::{Bytes, StdError};
 use tower::Service;
 
-use super::layers::ClientAddress;
 use crate::{
-    connections::{Accepted, Ending, Seats, accept::accept},
+    connections::{Accepted, ClientAddress, Ending, Seats, accept::accept},
     random,
     telemetry::metrics as names,
 };

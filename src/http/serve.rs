@@ -10,10 +10,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
-use crate::{
-    connections::{Accepted, Ending, Seats, accept::accept},
-    grpc::layers::ClientAddress,
-};
+use crate::connections::{Accepted, ClientAddress, Ending, Seats, accept::accept};
 
 /// Header fields beyond this together are refused.
 const HEADERS_MAX: usize = 16 * 1024;

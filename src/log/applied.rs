@@ -21,6 +21,8 @@ const CHANGES_KEPT: Duration = Duration::from_mins(6);
 /// The log up to a position, as it bears on tokens.
 #[derive(Debug, Default)]
 pub struct Applied {
+    /// How often the log had been loaded from nothing before.
+    beginning: u64,
     position: Position,
     mark: EntryMark,
     cursor: Arc<str>,
@@ -37,6 +39,11 @@ impl Applied {
             changes: Changes::after(floor),
             ..Self::default()
         }
+    }
+
+    /// Counts how often the log was loaded from nothing: what was read before may not go with what is read now.
+    pub fn beginning(&self) -> u64 {
+        self.beginning
     }
 
     /// The last place applied.
@@ -81,6 +88,10 @@ impl Applied {
             self.recent.pop_front();
         }
         self.recent.push_back(entry);
+    }
+
+    pub(super) fn begin_after(&mut self, earlier: &Self) {
+        self.beginning = earlier.beginning + 1;
     }
 
     pub(super) fn set_cursor(&mut self, cursor: String) {

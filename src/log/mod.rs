@@ -83,21 +83,20 @@ pub struct Progress {
     pub read_time: Timestamp,
     /// The last read that was asked for and is done.
     answered: u64,
-    /// Counts how often the log was loaded from nothing.
-    pub beginning: u64,
 }
 
 impl RevocationLog {
-    /// Loads the log and follows it until `stop`. Fails where the database has another server, or cannot be read.
+    /// Loads the log and follows it until `stop`; on a `new` database there is no other server to wait for. Fails where the database has another server, or cannot be read.
     pub async fn open(
         db: Database,
         clock: Clock,
         identity: LogIdentity,
         seal: CursorSeal,
+        new: bool,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let (tenancy, lock) = Tenancy::take(&db).await?;
+        let (tenancy, lock) = Tenancy::take(&db, new).await?;
         let shared = Arc::new(Shared {
             db,
             clock,

@@ -54,6 +54,8 @@ impl Sequencer {
             match self.drain().await {
                 Ok(()) => failing = false,
                 Err(error) => {
+                    // A database that was restored or failed over may count on from an earlier transaction.
+                    self.low = 0;
                     if !failing {
                         tracing::warn!(error = ?error, "sequencer.failed");
                     }
@@ -76,7 +78,11 @@ impl Sequencer {
             }
             if moved < u64::from(BATCH) {
                 // Read before the move, and the move left nothing behind: what is below has been moved.
-                self.low = bound.unwrap_or(self.low);
+                self.low = match bound {
+                    Some(bound) if bound < self.low => 0,
+                    Some(bound) => bound,
+                    None => self.low,
+                };
                 return Ok(());
             }
         }

@@ -34,16 +34,19 @@ pub(super) async fn load(shared: &Shared) -> Result<()> {
     let position = fresh.position();
     seal_cursor(shared, &mut fresh);
     let newest = fresh.newest();
-    *shared
-        .applied
-        .write()
-        .unwrap_or_else(PoisonError::into_inner) = fresh;
+    {
+        let mut applied = shared
+            .applied
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        fresh.begin_after(&applied);
+        *applied = fresh;
+    }
     shared.progress.send_modify(|progress| {
         *progress = Progress {
             position,
             read_time,
             answered: asked,
-            beginning: progress.beginning + 1,
         };
     });
     shared.tell_waiting(&newest);
@@ -84,9 +87,7 @@ pub(super) async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
 /// Reads to the end of the log.
 async fn read_on(shared: &Shared) -> Result<()> {
     if shared.tenancy.must_reload() {
-        load(shared).await?;
-        shared.tenancy.reloaded();
-        return Ok(());
+        return load_again(shared).await;
     }
     loop {
         let asked = shared.asked.load(Ordering::SeqCst);
@@ -111,9 +112,15 @@ async fn read_on(shared: &Shared) -> Result<()> {
                     revocation_log.position = known.0.0,
                     "revocation_log.diverged"
                 );
-                return load(shared).await;
+                shared.tenancy.suspend();
+                return load_again(shared).await;
             }
             entries.remove(0);
+        }
+        if !follows(&entries, known.0) {
+            tracing::error!(revocation_log.position = known.0.0, "revocation_log.gap");
+            shared.tenancy.suspend();
+            return load_again(shared).await;
         }
         take_in(shared, entries)?;
         if last {
@@ -124,6 +131,20 @@ async fn read_on(shared: &Shared) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Begins again from nothing; until that is done nothing is answered from memory.
+async fn load_again(shared: &Shared) -> Result<()> {
+    load(shared).await?;
+    shared.tenancy.reloaded();
+    Ok(())
+}
+
+fn follows(entries: &[Entry], position: Position) -> bool {
+    entries
+        .iter()
+        .zip(position.0 + 1..)
+        .all(|(entry, place)| entry.position.0 == place)
 }
 
 /// Applies, then tells those who wait.

@@ -24,6 +24,8 @@ const LOCK: i64 = 0x746b_6e61_6175_7468;
 const NAME: &str = "token-authority server";
 /// How long the lock counts as held after it was last seen to be.
 const TTL: Duration = Duration::from_millis(2500);
+/// The same as another server may measure it: its clock may run slower by a hundredth.
+const OTHERS_TTL: Duration = Duration::from_millis(2525);
 const BEAT: Duration = Duration::from_millis(500);
 /// How long to wait at the start for a server that has just gone.
 const PATIENCE: u32 = 30;
@@ -35,24 +37,34 @@ pub(super) struct Tenancy {
     /// Until when this server may answer from what it remembers, in milliseconds of [`boottime`].
     until: AtomicU64,
     must_reload: AtomicBool,
+    /// Whether the right to answer hangs on a lock.
+    locked: bool,
     /// Another server has the database: this one ends.
     pub(super) lost: CancellationToken,
 }
 
 impl Tenancy {
     /// Takes the lock, which is to be kept with [`keep`]. Fails where another server holds it.
-    pub(super) async fn take(db: &Database) -> Result<(Self, Option<SessionLock>)> {
+    ///
+    /// A server that lost the lock without knowing may go on to answer until its right to ends: that is waited for, but on a
+    /// `new` database.
+    pub(super) async fn take(db: &Database, new: bool) -> Result<(Self, Option<SessionLock>)> {
         let tenancy = Self {
             until: AtomicU64::new(u64::MAX),
             must_reload: AtomicBool::new(false),
+            locked: db.engine() == Engine::Postgres,
             lost: CancellationToken::new(),
         };
         if db.engine() == Engine::Sqlite {
             return Ok((tenancy, None));
         }
         for _ in 0..PATIENCE {
-            let asked = boottime();
-            if let Some(lock) = SessionLock::try_acquire(db, NAME, LOCK).await? {
+            if let Some(mut lock) = SessionLock::try_acquire(db, NAME, LOCK).await? {
+                if !new {
+                    tokio::time::sleep(OTHERS_TTL).await;
+                }
+                let asked = boottime();
+                lock.check().await?;
                 tenancy.extend(asked);
                 return Ok((tenancy, Some(lock)));
             }
@@ -79,8 +91,18 @@ impl Tenancy {
         self.must_reload.load(Ordering::SeqCst)
     }
 
+    /// What was applied is not what the log says: nothing is answered from it until it was loaded again.
+    pub(super) fn suspend(&self) {
+        self.must_reload.store(true, Ordering::SeqCst);
+        self.until.store(0, Ordering::Relaxed);
+    }
+
+    /// What was applied is what the log says. On PostgreSQL the next beat of the lock gives the right to answer back.
     pub(super) fn reloaded(&self) {
         self.must_reload.store(false, Ordering::SeqCst);
+        if !self.locked {
+            self.until.store(u64::MAX, Ordering::Relaxed);
+        }
     }
 
     fn extend(&self, asked: Duration) {
@@ -124,8 +146,9 @@ async fn take_again(shared: &Shared, refused: &mut u32) -> Option<SessionLock> {
     match SessionLock::try_acquire(&shared.db, NAME, LOCK).await {
         Ok(Some(lock)) => {
             tracing::warn!("server_lock.taken_again");
-            tenancy.until.store(0, Ordering::Relaxed);
-            tenancy.must_reload.store(true, Ordering::SeqCst);
+            // Another server may have had it in between, and may not know yet that it has it no more.
+            tokio::time::sleep(OTHERS_TTL).await;
+            tenancy.suspend();
             shared.wake_tail.notify_one();
             *refused = 0;
             return Some(lock);

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
+use tower::layer::util::Stack;
 
 use super::{Life, Listeners, Services, serve};
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     domain::jwt::Algorithm,
     error::{Error, Result},
     grpc::{
-        api_key_service::ApiKeys, authentication::AuthenticationLayer,
+        api_key_service::ApiKeys, authentication::AuthenticationLayer, direct::DirectLayer,
         revocation_service::Revocations, signing_key_service::SigningKeys, token_service::Tokens,
     },
     http::jwks::{JwksDocument, JwksSource},
@@ -81,9 +82,10 @@ pub async fn run_with(
         life_of(&life),
         shutdown.clone(),
     ));
+    let authentication = AuthenticationLayer::new(Arc::clone(&authority));
     let services = Services {
         grpc: routes(&authority, &life),
-        authentication: AuthenticationLayer::new(Arc::clone(&authority)),
+        authentication: Stack::new(direct(&authority), authentication),
         jwks: publish_keys(&authority, background, stop),
     };
     let served = serve(settings, listeners, shutdown, life, services).await;
@@ -110,7 +112,7 @@ pub async fn open(
     let hashing = Hashing::new(&hashing_settings(settings))?;
     let first = first_password(settings);
     let now = clock.now();
-    let identity =
+    let (identity, new) =
         bootstrap::ensure(&db, &master_key, &hashing, &first, Algorithm::EdDsa, now).await?;
     let seal = CursorSeal::new(&*master_key.derive("cursors")?);
     let log = RevocationLog::open(
@@ -118,6 +120,7 @@ pub async fn open(
         clock.clone(),
         identity,
         seal,
+        new,
         tasks,
         stop.clone(),
     )
@@ -207,9 +210,14 @@ fn bootstrap_password_path(settings: &Settings) -> PathBuf {
     settings.data_dir.join("bootstrap-password")
 }
 
+/// `TokenService`, which does without the routes of the others.
+fn direct(authority: &Arc<Authority>) -> DirectLayer<TokenServiceServer<Tokens>> {
+    let tokens = TokenServiceServer::new(Tokens(Arc::clone(authority)));
+    DirectLayer::new(tokens.max_decoding_message_size(TOKENS_MAX))
+}
+
 fn routes(authority: &Arc<Authority>, life: &Life) -> Routes {
     let (draining, tasks) = (life.draining.clone(), life.background.clone());
-    let tokens = TokenServiceServer::new(Tokens(Arc::clone(authority)));
     let keys = ApiKeyServiceServer::new(ApiKeys(Arc::clone(authority)));
     let revocations = RevocationServiceServer::new(Revocations {
         authority: Arc::clone(authority),
@@ -218,8 +226,7 @@ fn routes(authority: &Arc<Authority>, life: &Life) -> Routes {
     });
     let signing_keys =
         SigningKeyServiceServer::new(SigningKeys::new(Arc::clone(authority), draining, tasks));
-    Routes::new(tokens.max_decoding_message_size(TOKENS_MAX))
-        .add_service(keys.max_decoding_message_size(REQUEST_MAX))
+    Routes::new(keys.max_decoding_message_size(REQUEST_MAX))
         .add_service(revocations.max_decoding_message_size(REQUEST_MAX))
         .add_service(signing_keys.max_decoding_message_size(REQUEST_MAX))
 }

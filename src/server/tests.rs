@@ -468,7 +468,8 @@ async fn a_request_that_cannot_be_read_is_the_clients_mistake() {
         draining: CancellationToken::new(),
     };
     let path = "/tokenauthority.v1.SystemService/GetServerInfo";
-    let request = Request::post(path).body(Body::empty()).unwrap();
+    let request = Request::post(path).header("content-type", "application/grpc");
+    let request = request.body(Body::empty()).unwrap();
     let mut layered = grpc::layers::around(Undecodable, &settings);
     let Ok(response) = layered.call(request).await;
     let status = Status::from_header_map(response.headers()).unwrap();

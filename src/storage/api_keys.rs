@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, IntoActiveModel, Qu
 use super::{
     entity::{HiddenBytes, StringList, StringMap, api_key_secrets, api_keys},
     standing,
-    statement::{execute, statement},
+    statement::{execute, lock_exclusively, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -232,21 +232,22 @@ pub async fn advance_secret(
     ))
 }
 
-/// Ends the secrets before `number` that were still good, and says how many.
-pub async fn end_secrets_before(
+/// Deletes the secrets before `number`, and says how many of them were still good.
+pub async fn delete_secrets_before(
     db: &impl ConnectionTrait,
     id: &ApiKeyId,
     number: i64,
     now: Timestamp,
 ) -> Result<u64> {
-    let sql = "UPDATE api_key_secrets SET expire_time = $3
-               WHERE api_key_id = $1 AND secret_number < $2 AND expire_time > $3";
+    let over = "DELETE FROM api_key_secrets WHERE api_key_id = $1 AND secret_number < $2 AND expire_time <= $3";
     execute(
         db,
-        sql,
+        over,
         [id.as_str().into(), number.into(), now.micros().into()],
     )
-    .await
+    .await?;
+    let good = "DELETE FROM api_key_secrets WHERE api_key_id = $1 AND secret_number < $2";
+    execute(db, good, [id.as_str().into(), number.into()]).await
 }
 
 /// Sets until when a secret is good.
@@ -302,13 +303,14 @@ pub async fn end(db: &impl ConnectionTrait, id: &ApiKeyId, now: Timestamp) -> Re
     Ok(execute(db, sql, [id.as_str().into(), now.micros().into()]).await? == 1)
 }
 
-/// Ends every key of a user in a space, for good.
+/// Ends every key of a user in a space, for good, those included that are being made meanwhile.
 pub async fn end_all(
     db: &impl ConnectionTrait,
     user: &UserId,
     space: &SpaceId,
     now: Timestamp,
 ) -> Result<()> {
+    lock_exclusively(db, "users", "user_id", user.as_str()).await?;
     let sql = "UPDATE api_keys SET revoke_time = $3, update_time = $3
                WHERE user_id = $1 AND space_id = $2 AND revoke_time IS NULL";
     execute(
@@ -324,18 +326,39 @@ pub async fn end_all(
     Ok(())
 }
 
+/// The keys of a user, or of everyone, in a space, or in every space, that were not ended by themselves before.
+pub async fn not_ended(
+    db: &impl ConnectionTrait,
+    user: Option<&UserId>,
+    space: Option<&SpaceId>,
+) -> Result<Vec<(ApiKeyId, SpaceId)>> {
+    let sql = "SELECT api_key_id, space_id FROM api_keys WHERE revoke_time IS NULL
+               AND ($1 = '' OR user_id = $1) AND ($2 = '' OR space_id = $2) ORDER BY api_key_id";
+    let user = user.map_or("", UserId::as_str);
+    let space = space.map_or("", SpaceId::as_str);
+    let rows = db
+        .query_all_raw(statement(db, sql, [user.into(), space.into()]))
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let key: String = row.try_get("", "api_key_id")?;
+            let space: String = row.try_get("", "space_id")?;
+            Ok((ApiKeyId::known(key), SpaceId::known(space)))
+        })
+        .collect()
+}
+
 /// Notes a use of a key by one of its secrets, forward only.
 pub async fn note_use(
     db: &impl ConnectionTrait,
     id: &ApiKeyId,
     secret: i64,
     time: Timestamp,
-    address: Option<&str>,
+    address: Option<String>,
 ) -> Result<()> {
     let of_key =
         "UPDATE api_keys SET last_use_time = $2, last_use_address = coalesce($3, last_use_address)
                   WHERE api_key_id = $1 AND (last_use_time IS NULL OR last_use_time <= $2)";
-    let address = address.map(str::to_owned);
     execute(
         db,
         of_key,

@@ -5,7 +5,9 @@ use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
 use super::{
     entity::{StringList, spaces},
     standing,
-    statement::{execute, lock_shared as lock_row, statement},
+    statement::{
+        execute, lock_exclusively as lock_row_exclusively, lock_shared as lock_row, statement,
+    },
 };
 use crate::{
     clock::Timestamp,
@@ -77,6 +79,11 @@ pub async fn find(db: &impl ConnectionTrait, named: &str) -> Result<Option<Space
 /// Keeps the space from being ended until the transaction is over.
 pub async fn lock_shared(db: &impl ConnectionTrait, id: &SpaceId) -> Result<()> {
     lock_row(db, "spaces", "space_id", id.as_str()).await
+}
+
+/// Waits for all that keep the space from being ended, and keeps others from it until the transaction is over.
+pub async fn lock_exclusively(db: &impl ConnectionTrait, id: &SpaceId) -> Result<()> {
+    lock_row_exclusively(db, "spaces", "space_id", id.as_str()).await
 }
 
 /// Ends every API key of the space, for good.

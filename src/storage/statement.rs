@@ -33,6 +33,20 @@ pub(super) async fn execute(
         .rows_affected())
 }
 
+/// Waits for all that keep a row from being ended, and keeps others from it until the transaction is over.
+pub(super) async fn lock_exclusively(
+    db: &impl ConnectionTrait,
+    table: &str,
+    column: &str,
+    id: &str,
+) -> Result<()> {
+    if engine_of(db) == Engine::Postgres {
+        let sql = format!("SELECT 1 FROM {table} WHERE {column} = $1 FOR UPDATE");
+        db.query_one_raw(statement(db, sql, [id.into()])).await?;
+    }
+    Ok(())
+}
+
 /// Keeps a row from being ended until the transaction is over. `SQLite` has one writer, which is the transaction.
 pub(super) async fn lock_shared(
     db: &impl ConnectionTrait,

@@ -4,7 +4,9 @@ use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
 
 use super::{
     entity::{HiddenText, users},
-    statement::{execute, lock_shared as lock_row, statement},
+    statement::{
+        execute, lock_exclusively as lock_row_exclusively, lock_shared as lock_row, statement,
+    },
 };
 use crate::{
     clock::Timestamp,
@@ -143,6 +145,11 @@ pub async fn set_disabled(
 /// Keeps the user from being ended until the transaction is over.
 pub async fn lock_shared(db: &impl ConnectionTrait, id: &UserId) -> Result<()> {
     lock_row(db, "users", "user_id", id.as_str()).await
+}
+
+/// Waits for all that keep the user from being ended, and keeps others from it until the transaction is over.
+pub async fn lock_exclusively(db: &impl ConnectionTrait, id: &UserId) -> Result<()> {
+    lock_row_exclusively(db, "users", "user_id", id.as_str()).await
 }
 
 /// Ends every API key of the user, in every space and for good.

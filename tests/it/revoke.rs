@@ -1,4 +1,4 @@
-//! RevokeToken: whoever holds a token may end it.
+//! `RevokeToken`: whoever holds a token may end it.
 
 use token_authority::proto::{self, InactiveReason as Why};
 use tonic::Code;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Minted, derive_token, reach};
+use super::{Minted, derive_token, reach, require_not_revoked};
 use crate::{
     authority::{
         Authority, audit,
@@ -16,7 +16,7 @@ use crate::{
         permission,
         standing::{Space, Standing},
     },
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     random,
     storage::{self, Transaction, api_keys::NewApiKey},
 };
@@ -55,16 +55,16 @@ pub async fn create(
     let space = caller.space(authority, &wanted.space).await?;
     let owner = owner(authority, caller, &wanted.user, &space).await?;
     let now = authority.clock.now();
+    let mut bounds = wanted.bounds.clone();
+    bounds.expire_time = expiry(authority, caller, &wanted, &space, now).await?;
+    reach::require_within(authority, caller, &owner, &bounds).await?;
     if let Some(request) = &request
         && let Some(answer) = request.find(authority.db.reader(), now).await?
     {
         let minted = answer_again(authority, &answer).await?;
-        reach::require_within(authority, caller, &owner, &minted.key.bounds).await?;
+        require_not_revoked(&minted.key)?;
         return Ok(minted);
     }
-    let mut bounds = wanted.bounds.clone();
-    bounds.expire_time = expiry(authority, caller, &wanted, &space, now).await?;
-    reach::require_within(authority, caller, &owner, &bounds).await?;
 
     let transaction = authority.db.begin().await?;
     caller.judge_again(authority, &transaction).await?;
@@ -188,6 +188,12 @@ pub(super) async fn answer_again(authority: &Authority, answer: &Answer) -> Resu
     let number = answer.made["secret"].as_i64().ok_or_else(broken)?;
     let seed = answer.seed.ok_or_else(broken)?;
     let key = described(authority, &id).await?;
+    if number != key.current_secret {
+        return Err(Error::new(
+            Reason::ConcurrentModification,
+            "the key was rotated since",
+        ));
+    }
     let token = derive_token(&authority.master_key, &key.prefix, &id, number, &seed)?;
     Ok(Minted { key, token })
 }

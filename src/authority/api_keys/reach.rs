@@ -66,9 +66,13 @@ async fn require_over(authority: &Authority, caller: &Caller, owner: &Standing) 
     let own: PermissionSet = [Permission::known(SELF)].into_iter().collect();
     for standing in storage::standing::everywhere(authority.db.reader(), &owner.user.id).await? {
         let granted = standing.granted().without(&own);
-        if !granted.is_empty() {
-            caller.require_holding(&granted, &standing.space.id)?;
+        if granted.is_empty() {
+            continue;
         }
+        if !caller.sees(&standing.space.id) {
+            return Err(exceeds_grant("what the user may do elsewhere"));
+        }
+        caller.require_holding(&granted, &standing.space.id)?;
     }
     Ok(())
 }

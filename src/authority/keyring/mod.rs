@@ -8,7 +8,7 @@ pub mod master_key;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, watch};
 use self::master_key::MasterKey;
 use super::Authority;
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, boottime},
     domain::{
         ids::SigningKeyId,
         jwt::{AccessToken, Algorithm, KeySet, SigningKey, VerifyingKey},
@@ -43,7 +43,8 @@ pub struct Keyring {
     active: ArcSwap<SigningKey>,
     changed: watch::Sender<()>,
     learning: Mutex<()>,
-    learned: AtomicI64,
+    /// When the keys were last read because of an unknown one, in milliseconds since boot.
+    learned: AtomicU64,
 }
 
 /// The public halves, as everyone may see them.
@@ -64,7 +65,7 @@ impl Keyring {
             active: ArcSwap::from_pointee(active),
             changed: watch::Sender::new(()),
             learning: Mutex::new(()),
-            learned: AtomicI64::new(i64::MIN),
+            learned: AtomicU64::new(0),
         })
     }
 
@@ -96,13 +97,9 @@ impl Keyring {
     /// Reads the keys again because a token named an unknown one: shared by all that ask, and at most once a second. Whether
     /// it was read.
     pub(super) async fn learn_new_keys(&self, authority: &Authority) -> Result<bool> {
-        let asked = authority.clock.now();
-        let recent = |now: Timestamp| {
-            let pause = i64::try_from(LEARN_PAUSE.as_micros()).unwrap_or(i64::MAX);
-            now.micros()
-                .saturating_sub(self.learned.load(Ordering::SeqCst))
-                < pause
-        };
+        let asked = u64::try_from(boottime().as_millis()).unwrap_or(u64::MAX);
+        let pause = u64::try_from(LEARN_PAUSE.as_millis()).unwrap_or(u64::MAX);
+        let recent = |now: u64| now.saturating_sub(self.learned.load(Ordering::SeqCst)) < pause;
         if recent(asked) {
             return Ok(false);
         }
@@ -110,7 +107,7 @@ impl Keyring {
         if recent(asked) {
             return Ok(true);
         }
-        self.learned.store(asked.micros(), Ordering::SeqCst);
+        self.learned.store(asked, Ordering::SeqCst);
         let (published, active) = read(authority.db.reader(), &authority.master_key).await?;
         if published.jwks_json != self.published.load().jwks_json {
             self.published.store(Arc::new(published));

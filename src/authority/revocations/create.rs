@@ -79,7 +79,12 @@ pub async fn create(
         return finish(target, pending, until).await;
     }
     if !wanted.keep_api_keys {
+        let spared = keys_of_spared(&transaction, &target).await?;
         end_api_keys(&transaction, &target, now).await?;
+        for (key, space) in spared {
+            let decision = Decision::revocation(Subject::ApiKey(key), Some(space), target.reason);
+            pending.append(&transaction, &decision, now).await?;
+        }
     }
     let event_id = pending.append(&transaction, &target, now).await?;
     if let Some(request) = request {
@@ -219,6 +224,26 @@ async fn end_api_keys(transaction: &Transaction, target: &Decision, now: Timesta
             storage::spaces::raise_key_generation(transaction, space, now).await
         }
         _ => Ok(()),
+    }
+}
+
+/// Keys whose JWTs must be ended one by one: what was issued from a key dies with it, also where the session began late enough
+/// to be spared.
+async fn keys_of_spared(
+    transaction: &Transaction,
+    target: &Decision,
+) -> Result<Vec<(ApiKeyId, SpaceId)>> {
+    let space = target.space_id.as_ref();
+    match (&target.subject, target.sessions_until) {
+        (Subject::User(user), Some(_)) => {
+            storage::users::lock_exclusively(transaction, user).await?;
+            storage::api_keys::not_ended(transaction, Some(user), space).await
+        }
+        (Subject::Space(id), Some(_)) => {
+            storage::spaces::lock_exclusively(transaction, id).await?;
+            storage::api_keys::not_ended(transaction, None, space).await
+        }
+        _ => Ok(Vec::new()),
     }
 }
 

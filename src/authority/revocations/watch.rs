@@ -85,13 +85,14 @@ pub async fn open(
 ) -> Result<mpsc::Receiver<Result<Message>>> {
     let spaces = Spaces::named(&authority, &caller, named).await?;
     let head = authority.log.catch_up().await?;
+    let begun = authority.log.applied()?.beginning();
     let (position, mark) = place(&authority, &start, spaces.coverage(), head.position).await?;
     // One place for a message on its way, one for the last word, which is kept free for it.
     let (sender, receiver) = mpsc::channel(2);
     let last_word = sender.clone().reserve_owned().await.map_err(|_| closed())?;
     let stream = Stream {
         checked: caller.position,
-        beginning: head.beginning,
+        beginning: begun,
         progress: authority.log.progress(),
         sender,
         position,
@@ -129,7 +130,10 @@ async fn place(
 ) -> Result<(Position, EntryMark)> {
     match start {
         Start::Floor => Ok((authority.log.floor().await?, EntryMark::default())),
-        Start::Live => Ok((head, authority.log.applied()?.mark())),
+        Start::Live => {
+            let applied = authority.log.applied()?;
+            Ok((applied.position(), applied.mark()))
+        }
         Start::After(text) => {
             let cursor = authority.log.open_cursor(text)?;
             if cursor.coverage != coverage {
@@ -235,6 +239,10 @@ impl Stream {
             self.check_standing()?;
             let entries = self.authority.log.after(self.position, BATCH).await?;
             let Some(last) = entries.last() else { break };
+            // Read from the same log as what was sent before.
+            if self.authority.log.applied()?.beginning() != self.beginning {
+                return Err(self.closing());
+            }
             (self.position, self.mark) = (last.position, EntryMark::of(&last.event_id));
             let now = self.authority.clock.now();
             let shown: Vec<_> = entries
@@ -270,9 +278,9 @@ impl Stream {
         let now = self.authority.clock.now();
         let applied = self.authority.log.applied()?;
         let stands = self.caller.credential.stands(&applied, self.checked, now);
-        let position = applied.position();
+        let (position, beginning) = (applied.position(), applied.beginning());
         drop(applied);
-        if !stands || self.progress.borrow().beginning != self.beginning {
+        if !stands || beginning != self.beginning {
             return Err(self.closing());
         }
         self.checked = position;

@@ -107,8 +107,9 @@ pub(super) fn log_failure(
     let behind = told.and_then(status::error_behind);
     let reason = behind.map(|error| status::reason_name(error.reason()));
     let cause = || told.map(cause_of).unwrap_or_default();
+    let is_ours = !told.is_some_and(status::is_protocol_error);
     match code {
-        Code::Internal | Code::Unknown | Code::DataLoss => tracing::error!(
+        Code::Internal | Code::Unknown | Code::DataLoss if is_ours => tracing::error!(
             request.id = %request_id, call.method = method.name(), call.code = ?code,
             error.reason = reason, error.cause = cause(), "call failed"
         ),

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +11,7 @@ use std::{
 use http::{Extensions, HeaderValue};
 use tokio::time::Instant;
 
-use crate::{grpc::methods::Method, random};
+use crate::{connections::ClientAddress, grpc::methods::Method, random};
 
 /// Stands in the extensions of every request that has come through the layers.
 #[derive(Debug, Clone)]
@@ -31,28 +30,6 @@ impl CallContext {
     /// The context of the call whose extensions these are.
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
-    }
-}
-
-/// The address that a connection comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientAddress(SocketAddr);
-
-impl ClientAddress {
-    /// The address of a connection's other end.
-    pub fn new(address: SocketAddr) -> Self {
-        Self(address)
-    }
-
-    /// Without the port; an IPv4 address stays one when it comes over IPv6.
-    pub fn ip(self) -> IpAddr {
-        self.0.ip().to_canonical()
-    }
-}
-
-impl fmt::Display for ClientAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.ip().fmt(f)
     }
 }
 

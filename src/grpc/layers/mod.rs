@@ -2,11 +2,12 @@
 //!
 //! 1. [`request_id`] names the call and leaves its [`CallContext`] in the extensions.
 //! 2. [`access`] counts it, times it, and logs its failure, once.
-//! 3. [`deadline`] answers when time is up; what has begun goes on.
-//! 4. [`task`] keeps what has begun alive when nobody waits for it any more, and turns a panic into INTERNAL.
-//! 5. [`in_flight`] turns away what is too much. It stands inside [`task`], so that a call counts for as long as it works
+//! 3. [`metadata`] refuses what gRPC does not allow there.
+//! 4. [`deadline`] answers when time is up; what has begun goes on.
+//! 5. [`task`] keeps what has begun alive when nobody waits for it any more, and turns a panic into INTERNAL.
+//! 6. [`in_flight`] turns away what is too much. It stands inside [`task`], so that a call counts for as long as it works
 //!    rather than for as long as somebody waits for it.
-//! 6. Authentication, and then the services: the `inner` of [`around`].
+//! 7. Authentication, and then the services: the `inner` of [`around`].
 //!
 //! None of them is ever not ready, and none fails: a failure is a response. Deliberately not here: tonic's own timeout (it
 //! answers CANCELLED and drops the handler) and its limits (per connection, and let go before the response is out).
@@ -15,6 +16,7 @@ pub mod access;
 pub mod context;
 pub mod deadline;
 pub mod in_flight;
+pub mod metadata;
 pub mod request_id;
 mod stream_end;
 pub mod task;
@@ -26,13 +28,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::Service;
 
-pub use self::context::{CallContext, ClientAddress, RequestId};
+pub use self::context::{CallContext, RequestId};
 use self::{
-    access::Access, deadline::Deadlines, in_flight::InFlight, request_id::RequestIds, task::Tasks,
+    access::Access, deadline::Deadlines, in_flight::InFlight, metadata::Metadata,
+    request_id::RequestIds, task::Tasks,
 };
 
 /// The layers around `S`.
-pub type Layered<S> = RequestIds<Access<Deadlines<Tasks<InFlight<S>>>>>;
+pub type Layered<S> = RequestIds<Access<Metadata<Deadlines<Tasks<InFlight<S>>>>>>;
 
 /// A service that can stand inside the layers: it answers every call, and is always ready.
 pub trait Calls:
@@ -75,5 +78,5 @@ pub fn around<S>(inner: S, settings: &LayerSettings) -> Layered<S> {
     let in_flight = InFlight::new(inner, settings.in_flight);
     let tasks = Tasks::new(in_flight, settings.calls.clone());
     let deadlines = Deadlines::new(tasks, settings.request_timeout, settings.draining.clone());
-    RequestIds::new(Access::new(deadlines))
+    RequestIds::new(Access::new(Metadata::new(deadlines)))
 }

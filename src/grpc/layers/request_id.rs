@@ -10,8 +10,8 @@ use std::{
 use http::{HeaderName, Request, Response};
 use tower::Service;
 
-use super::context::{CallContext, ClientAddress, RequestId};
-use crate::grpc::methods::Method;
+use super::context::{CallContext, RequestId};
+use crate::{connections::ClientAddress, grpc::methods::Method};
 
 /// The header that carries the name, both ways.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");

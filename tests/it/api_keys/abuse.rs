@@ -176,7 +176,7 @@ both!(
         let left = token_authority::clock::Timestamp::from_seconds(end).since(server.clock.now());
         server
             .clock
-            .advance(left - std::time::Duration::from_micros(1));
+            .advance(left.checked_sub(std::time::Duration::from_micros(1)).unwrap());
         assert_eq!(server.verdict(&tenant.boss_token, &token).await, Ok(()));
         server.who(&token).await.unwrap();
         server.clock.advance(std::time::Duration::from_micros(1));

@@ -1,6 +1,6 @@
 //! Making keys.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use token_authority::proto;
 use tonic::Code;
@@ -30,7 +30,7 @@ both!(a_key_is_as_it_was_asked_for, async |server| {
         scopes: texts(&["orders.read", "authority.self"]),
         audiences: texts(&["orders"]),
         allowed_cidrs: texts(&["10.1.2.3/8", "2001:db8::1/64"]),
-        labels: HashMap::from([("team".to_owned(), "red".to_owned())]),
+        labels: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
         disabled: true,
         expire_time: at(now + minutes(600)),
         // Output-only fields are ignored.
@@ -134,86 +134,86 @@ fn malformed() -> Vec<(&'static str, Change)> {
     vec![
         ("api_key.display_name", |key| key.display_name.clear()),
         ("api_key.display_name", |key| {
-            key.display_name = " \t ".to_owned()
+            key.display_name = " \t ".to_owned();
         }),
         ("api_key.display_name", |key| {
-            key.display_name = "é".repeat(64)
+            key.display_name = "é".repeat(64);
         }),
         ("api_key.display_name", |key| {
-            key.display_name = "a\0b".to_owned()
+            key.display_name = "a\0b".to_owned();
         }),
         ("api_key.description", |key| {
-            key.description = "x".repeat(1_025)
+            key.description = "x".repeat(1_025);
         }),
         ("api_key.description", |key| {
-            key.description = "\u{1b}[31m".to_owned()
+            key.description = "\u{1b}[31m".to_owned();
         }),
         ("api_key.roles[0]", |key| {
-            key.roles = vec!["Root".to_owned()]
+            key.roles = vec!["Root".to_owned()];
         }),
         ("api_key.roles[1]", |key| {
-            key.roles = vec!["clerk".to_owned(), "clerk ".to_owned()]
+            key.roles = vec!["clerk".to_owned(), "clerk ".to_owned()];
         }),
         ("api_key.roles", |key| {
-            key.roles = vec!["clerk".to_owned(); 65]
+            key.roles = vec!["clerk".to_owned(); 65];
         }),
         ("api_key.scopes[0]", |key| key.scopes = vec!["*".to_owned()]),
         ("api_key.scopes[0]", |key| {
-            key.scopes = vec!["authority.all".to_owned()]
+            key.scopes = vec!["authority.all".to_owned()];
         }),
         ("api_key.scopes[1]", |key| {
-            key.scopes = vec!["orders.read".to_owned(), "o".repeat(129)]
+            key.scopes = vec!["orders.read".to_owned(), "o".repeat(129)];
         }),
         ("api_key.scopes", |key| {
-            key.scopes = vec!["orders.read".to_owned(); 257]
+            key.scopes = vec!["orders.read".to_owned(); 257];
         }),
         ("api_key.audiences[0]", |key| {
-            key.audiences = vec!["a b".to_owned()]
+            key.audiences = vec!["a b".to_owned()];
         }),
         ("api_key.audiences", |key| {
-            key.audiences = vec!["a".to_owned(); 17]
+            key.audiences = vec!["a".to_owned(); 17];
         }),
         ("api_key.allowed_cidrs[0]", |key| {
-            key.allowed_cidrs = vec!["10.0.0.0/33".to_owned()]
+            key.allowed_cidrs = vec!["10.0.0.0/33".to_owned()];
         }),
         ("api_key.allowed_cidrs[0]", |key| {
-            key.allowed_cidrs = vec!["localhost".to_owned()]
+            key.allowed_cidrs = vec!["localhost".to_owned()];
         }),
         ("api_key.allowed_cidrs[0]", |key| {
-            key.allowed_cidrs = vec![String::new()]
+            key.allowed_cidrs = vec![String::new()];
         }),
         ("api_key.allowed_cidrs", |key| {
-            key.allowed_cidrs = vec!["10.0.0.0/8".to_owned(); 65]
+            key.allowed_cidrs = vec!["10.0.0.0/8".to_owned(); 65];
         }),
         ("api_key.labels", |key| {
-            key.labels = (0..33).map(|n| (n.to_string(), String::new())).collect()
+            key.labels = (0..33).map(|n| (n.to_string(), String::new())).collect();
         }),
         ("api_key.labels", |key| {
-            key.labels = HashMap::from([(String::new(), "x".to_owned())])
+            key.labels = BTreeMap::from([(String::new(), "x".to_owned())]);
         }),
         ("api_key.labels", |key| {
-            key.labels = HashMap::from([("k".repeat(64), "x".to_owned())])
+            key.labels = BTreeMap::from([("k".repeat(64), "x".to_owned())]);
         }),
         ("api_key.labels", |key| {
-            key.labels = HashMap::from([("k".to_owned(), "x".repeat(256))])
+            key.labels = BTreeMap::from([("k".to_owned(), "x".repeat(256))]);
         }),
         ("api_key.expire_time", |key| {
             key.expire_time = Some(prost_types::Timestamp {
                 seconds: 1,
                 nanos: 0,
-            })
+            });
         }),
         ("api_key.expire_time", |key| {
             key.expire_time = Some(prost_types::Timestamp {
                 seconds: i64::MAX,
                 nanos: 0,
-            })
+            });
         }),
         ("api_key.expire_time", |key| {
             key.expire_time = Some(prost_types::Timestamp {
                 seconds: -1,
                 nanos: 0,
-            })
+            });
         }),
         ("api_key.expire_time", |key| {
             key.expire_time = Some(prost_types::Timestamp {
@@ -304,7 +304,7 @@ both!(
             .unwrap();
         server
             .clock
-            .advance(minutes(10) - std::time::Duration::from_secs(1));
+            .advance(minutes(10).checked_sub(std::time::Duration::from_secs(1)).unwrap());
         // Rotation of the caller's token keeps its session, and with it the right to the answer.
         let caller = server
             .rotated(&tenant.alice_token)

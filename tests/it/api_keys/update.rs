@@ -1,6 +1,6 @@
 //! Changing keys.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use token_authority::proto::{self, InactiveReason as Why};
 use tonic::Code;
@@ -32,7 +32,7 @@ both!(only_what_the_mask_names_changes, async |server| {
         scopes: texts(&["billing.read"]),
         audiences: texts(&["orders"]),
         allowed_cidrs: texts(&["127.0.0.0/8"]),
-        labels: HashMap::from([("team".to_owned(), "red".to_owned())]),
+        labels: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
         disabled: true,
         expire_time: Some(prost_types::Timestamp {
             seconds: server.clock.now().seconds() + 3_600,
@@ -43,19 +43,19 @@ both!(only_what_the_mask_names_changes, async |server| {
     let mut expected = before.clone();
     let steps: [(&str, fn(&mut proto::ApiKey, &proto::ApiKey)); 9] = [
         ("display_name", |key, new| {
-            key.display_name.clone_from(&new.display_name)
+            key.display_name.clone_from(&new.display_name);
         }),
         ("description", |key, new| {
-            key.description.clone_from(&new.description)
+            key.description.clone_from(&new.description);
         }),
         ("labels", |key, new| key.labels.clone_from(&new.labels)),
         ("roles", |key, new| key.roles.clone_from(&new.roles)),
         ("scopes", |key, new| key.scopes.clone_from(&new.scopes)),
         ("audiences", |key, new| {
-            key.audiences.clone_from(&new.audiences)
+            key.audiences.clone_from(&new.audiences);
         }),
         ("allowed_cidrs", |key, new| {
-            key.allowed_cidrs.clone_from(&new.allowed_cidrs)
+            key.allowed_cidrs.clone_from(&new.allowed_cidrs);
         }),
         ("expire_time", |key, new| key.expire_time = new.expire_time),
         ("disabled", |key, new| {

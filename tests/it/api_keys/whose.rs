@@ -128,15 +128,12 @@ both!(
         ];
         for (caller, space, user, missing) in cases {
             let answer = server.create_key(caller, in_space(space, user)).await;
-            match missing {
-                Some(resource) => not_found(answer, resource),
-                None => {
-                    let told = answer.unwrap().api_key.unwrap();
-                    assert_eq!(
-                        (&*told.space_id, &*told.user_id),
-                        (acme.space.as_str(), acme.alice.as_str())
-                    );
-                }
+            if let Some(resource) = missing { not_found(answer, resource) } else {
+                let told = answer.unwrap().api_key.unwrap();
+                assert_eq!(
+                    (&*told.space_id, &*told.user_id),
+                    (acme.space.as_str(), acme.alice.as_str())
+                );
             }
         }
     }

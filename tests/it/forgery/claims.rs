@@ -78,7 +78,7 @@ both!(
         // A token that is remembered expires as well.
         let left =
             token_authority::clock::Timestamp::from_seconds(now + 2).since(server.clock.now());
-        server.clock.advance(left - Duration::from_micros(1));
+        server.clock.advance(left.checked_sub(Duration::from_micros(1)).unwrap());
         assert_eq!(server.verdict(&good, &token).await, Ok(()));
         server.clock.advance(Duration::from_micros(1));
         assert_eq!(

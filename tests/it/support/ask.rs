@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 use super::{Server, as_caller, reason};
 
 impl Server {
-    /// IssueToken.
+    /// `IssueToken`.
     pub(crate) async fn issue(
         &self,
         request: proto::IssueTokenRequest,
@@ -26,7 +26,7 @@ impl Server {
         self.issue(exchange_request(api_key)).await.unwrap()
     }
 
-    /// IntrospectToken.
+    /// `IntrospectToken`.
     pub(crate) async fn judge(
         &self,
         caller: &str,
@@ -51,7 +51,7 @@ impl Server {
         }
     }
 
-    /// BatchIntrospectTokens.
+    /// `BatchIntrospectTokens`.
     pub(crate) async fn judge_all(
         &self,
         caller: &str,
@@ -62,7 +62,7 @@ impl Server {
         Ok(answer.into_inner().introspections)
     }
 
-    /// GetCallerIdentity.
+    /// `GetCallerIdentity`.
     pub(crate) async fn who(
         &self,
         caller: &str,
@@ -72,7 +72,7 @@ impl Server {
         Ok(answer.into_inner())
     }
 
-    /// RotateToken.
+    /// `RotateToken`.
     pub(crate) async fn rotate(
         &self,
         request: proto::RotateTokenRequest,
@@ -81,13 +81,13 @@ impl Server {
         Ok(answer.into_inner())
     }
 
-    /// RotateToken at its plainest.
+    /// `RotateToken` at its plainest.
     pub(crate) async fn rotated(&self, access_token: &str) -> Result<proto::IssuedToken, Status> {
         let answer = self.rotate(rotate_request(access_token)).await?;
         Ok(answer.token.unwrap())
     }
 
-    /// RevokeToken.
+    /// `RevokeToken`.
     pub(crate) async fn revoke(&self, token: &str) -> Option<proto::RevocationEffect> {
         let request = proto::RevokeTokenRequest {
             token: token.to_owned(),
@@ -97,7 +97,7 @@ impl Server {
         answer.unwrap().into_inner().effect
     }
 
-    /// CreateApiKey.
+    /// `CreateApiKey`.
     pub(crate) async fn create_key(
         &self,
         caller: &str,
@@ -114,7 +114,7 @@ impl Server {
         (made.api_key.unwrap().api_key_id, made.api_key_token)
     }
 
-    /// GetApiKey.
+    /// `GetApiKey`.
     pub(crate) async fn get_key(&self, caller: &str, id: &str) -> Result<proto::ApiKey, Status> {
         let request = proto::GetApiKeyRequest {
             api_key_id: id.to_owned(),
@@ -124,7 +124,7 @@ impl Server {
         Ok(answer.into_inner().api_key.unwrap())
     }
 
-    /// ListApiKeys.
+    /// `ListApiKeys`.
     pub(crate) async fn list_keys(
         &self,
         caller: &str,
@@ -135,7 +135,7 @@ impl Server {
         Ok(answer.into_inner())
     }
 
-    /// UpdateApiKey.
+    /// `UpdateApiKey`.
     pub(crate) async fn update_key(
         &self,
         caller: &str,
@@ -154,7 +154,7 @@ impl Server {
         Ok(answer.into_inner())
     }
 
-    /// RotateApiKey.
+    /// `RotateApiKey`.
     pub(crate) async fn rotate_key(
         &self,
         caller: &str,
@@ -165,7 +165,7 @@ impl Server {
         Ok(answer.into_inner())
     }
 
-    /// RevokeApiKey.
+    /// `RevokeApiKey`.
     pub(crate) async fn revoke_key(
         &self,
         caller: &str,
@@ -189,7 +189,7 @@ impl Server {
     }
 }
 
-/// IntrospectToken of a token.
+/// `IntrospectToken` of a token.
 pub(crate) fn introspect_request(token: &str) -> proto::IntrospectTokenRequest {
     proto::IntrospectTokenRequest {
         token: token.to_owned(),
@@ -197,7 +197,7 @@ pub(crate) fn introspect_request(token: &str) -> proto::IntrospectTokenRequest {
     }
 }
 
-/// IssueToken by API key.
+/// `IssueToken` by API key.
 pub(crate) fn exchange_request(api_key: &str) -> proto::IssueTokenRequest {
     let credential = proto::issue_token_request::Credential::ApiKeyToken(api_key.to_owned());
     proto::IssueTokenRequest {
@@ -206,7 +206,7 @@ pub(crate) fn exchange_request(api_key: &str) -> proto::IssueTokenRequest {
     }
 }
 
-/// RotateToken without an overlap.
+/// `RotateToken` without an overlap.
 pub(crate) fn rotate_request(access_token: &str) -> proto::RotateTokenRequest {
     proto::RotateTokenRequest {
         access_token: access_token.to_owned(),
@@ -223,7 +223,7 @@ pub(crate) fn key(scopes: &[&str]) -> proto::ApiKey {
     }
 }
 
-/// CreateApiKey of a key.
+/// `CreateApiKey` of a key.
 pub(crate) fn create_key(key: proto::ApiKey) -> proto::CreateApiKeyRequest {
     proto::CreateApiKeyRequest {
         api_key: Some(key),
@@ -231,7 +231,7 @@ pub(crate) fn create_key(key: proto::ApiKey) -> proto::CreateApiKeyRequest {
     }
 }
 
-/// RotateApiKey with an overlap.
+/// `RotateApiKey` with an overlap.
 pub(crate) fn rotate_key(id: &str, overlap: prost_types::Duration) -> proto::RotateApiKeyRequest {
     proto::RotateApiKeyRequest {
         api_key_id: id.to_owned(),

@@ -1,9 +1,16 @@
 //! A server of a test's own, and how tests speak to it.
 
 mod ask;
+pub(crate) mod binary;
+mod counts;
 mod database;
+mod dice;
 mod forge;
+mod keys;
+mod process;
 mod tenant;
+mod watching;
+pub(crate) mod wire;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,6 +24,7 @@ use token_authority::{
         password::Password,
         permission::{Permission, PermissionSet},
     },
+    error::Result,
     log::WaitUntil,
     proto::{
         self, api_key_service_client::ApiKeyServiceClient,
@@ -35,9 +43,14 @@ pub(crate) use ask::{
     create_key, exchange_request, fields, introspect_request, key, metadata_of, minutes, refused,
     rotate_key, rotate_request, seconds,
 };
+pub(crate) use counts::Count;
 pub(crate) use database::{Engine, TestDatabase};
+pub(crate) use dice::Dice;
 pub(crate) use forge::{Forger, claims_of, unsigned};
+pub(crate) use keys::{key_request, revocation_of};
+pub(crate) use process::Process;
 pub(crate) use tenant::{CLERK, Tenant};
+pub(crate) use watching::{Watching, events_of, span};
 
 /// A password that the rules take.
 pub(crate) const PASSWORD: &str = "kalt wie Schnee im Mai 1974";
@@ -94,7 +107,7 @@ pub(crate) struct Server {
     /// Its data directory.
     pub(crate) data: TempDir,
     shutdown: Shutdown,
-    served: JoinHandle<()>,
+    served: JoinHandle<Result<()>>,
 }
 
 impl Server {
@@ -127,11 +140,7 @@ impl Server {
         let mut ready = life.ready.subscribe();
         let running = {
             let (authority, shutdown) = (Arc::clone(&authority), shutdown.clone());
-            async move {
-                server::run_with(authority, &settings, listeners, shutdown, life)
-                    .await
-                    .unwrap();
-            }
+            async move { server::run_with(authority, &settings, listeners, shutdown, life).await }
         };
         let served = TaskTracker::new().spawn(running);
         ready.wait_for(|ready| *ready).await.unwrap();
@@ -154,8 +163,13 @@ impl Server {
     /// Ends the server politely.
     pub(crate) async fn stop(self) -> (TestDatabase, TempDir) {
         self.shutdown.ask();
-        self.served.await.unwrap();
+        self.served.await.unwrap().unwrap();
         (self.database, self.data)
+    }
+
+    /// Waits until the server ends by itself.
+    pub(crate) async fn ended(self) -> Result<()> {
+        self.served.await.unwrap()
     }
 
     /// A connection of its own.
@@ -272,6 +286,22 @@ pub(crate) fn soon() -> WaitUntil {
     WaitUntil::from(Instant::now() + Duration::from_secs(5))
 }
 
+/// Begins something that goes on beside the test, which awaits it.
+pub(crate) fn spawn<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    TaskTracker::new().spawn(task)
+}
+
+/// Waits until something that goes on by itself has come about, and fails where it does not.
+pub(crate) async fn eventually(what: &str, mut come_about: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(15);
+    while !come_about().await {
+        assert!(Instant::now() < end, "{what}: not within 15 seconds");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// A sign-in.
 pub(crate) fn password_request(
     username: &str,
@@ -306,7 +336,13 @@ pub(crate) fn reason(status: &tonic::Status) -> String {
         .unwrap_or_default()
 }
 
-fn settings(database: &TestDatabase, data: &TempDir) -> Settings {
+/// A PostgreSQL server's word on connections; nothing on SQLite.
+pub(crate) async fn postgres(database: &TestDatabase) -> Option<sqlx::PgConnection> {
+    use sqlx::Connection as _;
+    Some(sqlx::PgConnection::connect(database.url()?).await.unwrap())
+}
+
+pub(crate) fn settings(database: &TestDatabase, data: &TempDir) -> Settings {
     let mut flags = vec![
         ("data_dir".to_owned(), data.path().display().to_string()),
         ("grpc.listen".to_owned(), "127.0.0.1:0".to_owned()),

@@ -1,0 +1,389 @@
+//! What is revoked is inactive in the very next introspection, however it was revoked and whatever else goes on.
+//!
+//! Each client owns a space, a user, a role and an API key. Again and again it issues a token, sees it active, ends it in one
+//! of the ways there are, and asks once more. Beside each client another one asks about the same token without a pause, so
+//! that verdicts are on their way while the token dies; none that was asked for after the end may say "active".
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use token_authority::{
+    authority::{Authority, audit::Actor, directory},
+    domain::{
+        ids::{RoleName, SpaceId, UserId, Username},
+        password::Password,
+        permission::{Permission, PermissionSet},
+    },
+    log::Effect,
+    proto::{
+        self, api_key_service_client::ApiKeyServiceClient,
+        revocation_service_client::RevocationServiceClient, revocation_subject::Subject,
+        token_service_client::TokenServiceClient,
+    },
+};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::support::{
+    Count, PASSWORD, Server, as_caller, both, key_request, revocation_of, soon, spawn,
+};
+
+const CLIENTS: usize = 6;
+/// Of each kind.
+const TIMES: Count = Count {
+    quick: 10_000 / KINDS.len() + 1,
+    full: 10_000,
+};
+
+/// A way to end a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Token,
+    Session,
+    RevokeToken,
+    Rotation,
+    User,
+    UserEverywhere,
+    UserWithKeys,
+    ApiKeyByReference,
+    ApiKeyRevoked,
+    ApiKeyPresented,
+    Role,
+    RolePermissions,
+    RoleUnassigned,
+    Space,
+    SpaceWithKeys,
+    UserDisabled,
+    PasswordSet,
+}
+
+const KINDS: [Kind; 17] = [
+    Kind::Token,
+    Kind::Session,
+    Kind::RevokeToken,
+    Kind::Rotation,
+    Kind::User,
+    Kind::UserEverywhere,
+    Kind::UserWithKeys,
+    Kind::ApiKeyByReference,
+    Kind::ApiKeyRevoked,
+    Kind::ApiKeyPresented,
+    Kind::Role,
+    Kind::RolePermissions,
+    Kind::RoleUnassigned,
+    Kind::Space,
+    Kind::SpaceWithKeys,
+    Kind::UserDisabled,
+    Kind::PasswordSet,
+];
+
+both!(
+    a_revoked_token_is_inactive_in_the_very_next_introspection,
+    async |server| {
+        let admin = server.admin().await.access_token;
+        let times = TIMES.get();
+        let mut clients = Vec::new();
+        for number in 0..CLIENTS {
+            clients.push(Client::new(server, &admin, number).await);
+        }
+        for kind in KINDS {
+            let begun = Instant::now();
+            let left = Arc::new(AtomicUsize::new(times));
+            let looks = Arc::new(AtomicUsize::new(0));
+            let working = clients.drain(..).map(|client| {
+                let (left, looks) = (Arc::clone(&left), Arc::clone(&looks));
+                spawn(client.work(kind, left, looks))
+            });
+            let working: Vec<_> = working.collect();
+            for client in working {
+                clients.push(client.await.unwrap());
+            }
+            eprintln!(
+                "{:?} {kind:?}: {times} times inactive in the next introspection, {} more beside it, {:.1?}",
+                server.database.engine(),
+                looks.load(Ordering::Relaxed),
+                begun.elapsed(),
+            );
+        }
+    }
+);
+
+/// What the client beside asks about: a token, and whether it was ended.
+type Asked = (String, Arc<AtomicBool>);
+
+struct Client {
+    authority: Arc<Authority>,
+    tokens: TokenServiceClient<Channel>,
+    beside: TokenServiceClient<Channel>,
+    keys: ApiKeyServiceClient<Channel>,
+    revocations: RevocationServiceClient<Channel>,
+    admin: String,
+    space: SpaceId,
+    user: UserId,
+    username: Username,
+    role: RoleName,
+    key: proto::CreateApiKeyResponse,
+}
+
+impl Client {
+    async fn new(server: &Server, admin: &str, number: usize) -> Self {
+        let name = format!("client-{number}");
+        let space = server.space(&name).await;
+        let user = server.user(&space, &name).await;
+        let role = server.role(&space, "reader", &["demo.read"]).await;
+        server.assign(&space, &user, "reader").await;
+        Self {
+            authority: Arc::clone(&server.authority),
+            tokens: server.tokens().await,
+            beside: server.tokens().await,
+            keys: server.api_keys().await,
+            revocations: server.revocations().await,
+            admin: admin.to_owned(),
+            key: server.api_key(admin, &space, &user, &[]).await,
+            username: Username::parse(&name, "username").unwrap(),
+            space,
+            user,
+            role,
+        }
+    }
+
+    /// Ends tokens in one way for as long as some are left to end.
+    async fn work(mut self, kind: Kind, left: Arc<AtomicUsize>, looks: Arc<AtomicUsize>) -> Self {
+        let (asking, asked) = watch::channel::<Option<Asked>>(None);
+        let beside = look_beside(self.beside.clone(), self.admin.clone(), asked, looks);
+        let beside = spawn(beside);
+        let one_less = |left: usize| left.checked_sub(1);
+        while left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
+            .is_ok()
+        {
+            let token = self.issue().await;
+            let ended = Arc::new(AtomicBool::new(false));
+            asking.send_replace(Some((token.access_token.clone(), Arc::clone(&ended))));
+            assert!(self.is_active(&token.access_token).await, "{kind:?}: new");
+            self.end(kind, &token).await;
+            ended.store(true, Ordering::SeqCst);
+            assert!(!self.is_active(&token.access_token).await, "{kind:?}: dead");
+            self.restore(kind).await;
+        }
+        drop(asking);
+        beside.await.unwrap();
+        self
+    }
+
+    async fn issue(&mut self) -> proto::IssuedToken {
+        let request = key_request(&self.key.api_key_token);
+        let issued = self.tokens.issue_token(request).await.unwrap();
+        issued.into_inner().token.unwrap()
+    }
+
+    async fn is_active(&mut self, token: &str) -> bool {
+        is_active(&mut self.tokens, &self.admin, token).await
+    }
+
+    async fn end(&mut self, kind: Kind, token: &proto::IssuedToken) {
+        let (key, user) = (self.key_id(), self.user.to_string());
+        let own = self.space.to_string();
+        match kind {
+            Kind::Token => {
+                let subject = Subject::TokenId(token.token_id.clone());
+                self.revoke(subject, &own, true).await;
+            }
+            Kind::Session => {
+                let subject = Subject::SessionId(token.session_id.clone());
+                self.revoke(subject, &own, true).await;
+            }
+            Kind::RevokeToken => self.present(&token.access_token).await,
+            Kind::Rotation => self.rotate(&token.access_token).await,
+            Kind::User => self.revoke(Subject::UserId(user), &own, true).await,
+            Kind::UserEverywhere => self.revoke(Subject::UserId(user), "*", true).await,
+            Kind::UserWithKeys => self.revoke(Subject::UserId(user), &own, false).await,
+            Kind::ApiKeyByReference => self.revoke(Subject::ApiKeyId(key), "", false).await,
+            Kind::ApiKeyRevoked => self.revoke_key(key).await,
+            Kind::ApiKeyPresented => self.present(&self.key.api_key_token.clone()).await,
+            Kind::Role => {
+                let role = Subject::Role(self.role.to_string());
+                self.revoke(role, &own, true).await;
+            }
+            Kind::Space => self.revoke(Subject::SpaceId(own), "", true).await,
+            Kind::SpaceWithKeys => self.revoke(Subject::SpaceId(own), "", false).await,
+            Kind::RolePermissions => {
+                assert!(self.grant(&["demo.read"], &[]).await.unwrap().effective);
+            }
+            Kind::RoleUnassigned => assert!(self.unassign().await.unwrap().effective),
+            Kind::UserDisabled => assert!(self.disable(true).await.unwrap().effective),
+            Kind::PasswordSet => assert!(self.set_password().await.unwrap().effective),
+        }
+    }
+
+    async fn grant(&self, before: &[&str], after: &[&str]) -> Option<Effect> {
+        let change = (&permissions(before), &permissions(after));
+        let (space, role) = (&self.space, &self.role);
+        let authority = &*self.authority;
+        directory::roles::set_permissions(authority, Actor::ITSELF, space, role, change, soon())
+            .await
+            .unwrap()
+    }
+
+    async fn unassign(&self) -> Option<Effect> {
+        let (space, user, role) = (&self.space, &self.user, &self.role);
+        directory::roles::unassign(&self.authority, Actor::ITSELF, space, user, role, soon())
+            .await
+            .unwrap()
+    }
+
+    async fn disable(&self, disabled: bool) -> Option<Effect> {
+        let (user, actor) = (&self.user, Actor::ITSELF);
+        directory::users::set_disabled(&self.authority, actor, user, disabled, soon())
+            .await
+            .unwrap()
+    }
+
+    async fn set_password(&self) -> Option<Effect> {
+        let password = Password::chosen(PASSWORD.to_owned(), &self.username, "password").unwrap();
+        let (user, actor) = (&self.user, Actor::ITSELF);
+        directory::users::set_password(&self.authority, actor, user, &password, soon())
+            .await
+            .unwrap()
+    }
+
+    /// Gives back what was taken away.
+    async fn restore(&mut self, kind: Kind) {
+        match kind {
+            Kind::RolePermissions => {
+                self.grant(&[], &["demo.read"]).await;
+            }
+            Kind::RoleUnassigned => {
+                let (space, user, role) = (&self.space, &self.user, &self.role);
+                directory::roles::assign(&self.authority, Actor::ITSELF, space, user, role, soon())
+                    .await
+                    .unwrap();
+            }
+            Kind::UserDisabled => {
+                self.disable(false).await;
+            }
+            Kind::UserWithKeys
+            | Kind::ApiKeyByReference
+            | Kind::ApiKeyRevoked
+            | Kind::ApiKeyPresented
+            | Kind::SpaceWithKeys => self.renew_key().await,
+            Kind::Token
+            | Kind::Session
+            | Kind::RevokeToken
+            | Kind::Rotation
+            | Kind::User
+            | Kind::UserEverywhere
+            | Kind::Role
+            | Kind::Space
+            | Kind::PasswordSet => {}
+        }
+    }
+
+    async fn renew_key(&mut self) {
+        let before = self.key.api_key_token.clone();
+        assert!(!self.is_active(&before).await, "the key has ended, too");
+        let api_key = proto::ApiKey {
+            display_name: "of a client".to_owned(),
+            space_id: self.space.to_string(),
+            user_id: self.user.to_string(),
+            ..Default::default()
+        };
+        let request = proto::CreateApiKeyRequest {
+            api_key: Some(api_key),
+            ..Default::default()
+        };
+        let made = self.keys.create_api_key(as_caller(&self.admin, request));
+        self.key = made.await.unwrap().into_inner();
+    }
+
+    async fn revoke(&mut self, subject: Subject, space: &str, keep_api_keys: bool) {
+        let request = proto::CreateRevocationRequest {
+            keep_api_keys,
+            ..revocation_of(subject, space)
+        };
+        let request = as_caller(&self.admin, request);
+        let created = self.revocations.create_revocation(request).await.unwrap();
+        assert_effective(created.into_inner().effect);
+    }
+
+    async fn revoke_key(&mut self, api_key_id: String) {
+        let request = proto::RevokeApiKeyRequest {
+            api_key_id,
+            ..Default::default()
+        };
+        let revoked = self.keys.revoke_api_key(as_caller(&self.admin, request));
+        assert_effective(revoked.await.unwrap().into_inner().effect);
+    }
+
+    async fn present(&mut self, token: &str) {
+        let request = proto::RevokeTokenRequest {
+            token: token.to_owned(),
+            wait: None,
+        };
+        let revoked = self.tokens.revoke_token(request).await.unwrap();
+        assert_effective(revoked.into_inner().effect);
+    }
+
+    async fn rotate(&mut self, token: &str) {
+        let request = proto::RotateTokenRequest {
+            access_token: token.to_owned(),
+            ..Default::default()
+        };
+        let rotated = self
+            .tokens
+            .rotate_token(request)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_effective(rotated.effect);
+        let new = rotated.token.unwrap().access_token;
+        assert!(self.is_active(&new).await, "what came of the rotation");
+    }
+
+    fn key_id(&self) -> String {
+        self.key.api_key.as_ref().unwrap().api_key_id.clone()
+    }
+}
+
+/// Asks about the same tokens without a pause, until there are no more.
+async fn look_beside(
+    mut tokens: TokenServiceClient<Channel>,
+    admin: String,
+    asked: watch::Receiver<Option<Asked>>,
+    looks: Arc<AtomicUsize>,
+) {
+    while asked.has_changed().is_ok() {
+        let Some((token, ended)) = asked.borrow().clone() else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let was_ended = ended.load(Ordering::SeqCst);
+        let active = is_active(&mut tokens, &admin, &token).await;
+        assert!(!(was_ended && active), "active after its end");
+        looks.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn is_active(tokens: &mut TokenServiceClient<Channel>, admin: &str, token: &str) -> bool {
+    let request = proto::IntrospectTokenRequest {
+        token: token.to_owned(),
+        ..Default::default()
+    };
+    let told = tokens.introspect_token(as_caller(admin, request)).await;
+    told.unwrap().into_inner().introspection.unwrap().active()
+}
+
+fn assert_effective(effect: Option<proto::RevocationEffect>) {
+    let effect = effect.expect("an effect");
+    assert_eq!(effect.effective, Some(true));
+    assert!(effect.position > 0 && !effect.cursor.is_empty());
+}
+
+fn permissions(names: &[&str]) -> PermissionSet {
+    names.iter().map(|&name| Permission::known(name)).collect()
+}

@@ -1,0 +1,145 @@
+//! Clients that say nothing, or say it too slowly, are cut, and nobody else waits for them.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{interval, timeout},
+};
+
+use crate::support::{
+    binary::{Binary, raise_descriptor_limit},
+    wire::{
+        Connection, DATA, END_HEADERS, FRAME_MAX, HEADERS, NO_FLAG, PREFACE, SETTINGS, call_fields,
+        frame,
+    },
+};
+
+const IDLE: usize = 5_000;
+const INTROSPECT: &str = "/tokenauthority.v1.TokenService/IntrospectToken";
+const QUICK: &[(&str, &str)] = &[
+    ("TOKEN_AUTHORITY_LIMITS_FIRST_BYTE_TIMEOUT", "500ms"),
+    ("TOKEN_AUTHORITY_LIMITS_REQUEST_TIMEOUT", "1s"),
+];
+/// How often a slow client sends a byte.
+const PACE: Duration = Duration::from_millis(50);
+/// Keepalive notices a client that does not speak in whole frames after 40 seconds.
+const KEEP_ALIVE: Duration = Duration::from_secs(50);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_silent_connections_are_closed_while_others_are_served() {
+    raise_descriptor_limit();
+    let server = Binary::start(QUICK).await;
+    let token = server.admin_token().await;
+    let mut silent = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        silent.push(TcpStream::connect(server.grpc).await.unwrap());
+    }
+    let begun = Instant::now();
+    server.survives(&token).await;
+    for stream in &mut silent {
+        let read = timeout(Duration::from_secs(5), stream.read(&mut [0])).await;
+        let read = read.expect("it is closed");
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    }
+    let took = begun.elapsed();
+    assert!(took <= Duration::from_secs(5), "{took:?}");
+    server.survives(&token).await;
+}
+
+/// Sends the bytes one by one until the connection ends; how long that took.
+async fn trickle(mut stream: TcpStream, bytes: Vec<u8>, patience: Duration) -> Duration {
+    let begun = Instant::now();
+    let mut pace = interval(PACE);
+    let mut bytes = bytes.into_iter();
+    let cut = timeout(patience, async {
+        let mut answer = [0; 1024];
+        loop {
+            tokio::select! {
+                read = stream.read(&mut answer) => {
+                    if matches!(read, Ok(0) | Err(_)) {
+                        return;
+                    }
+                }
+                _ = pace.tick() => {
+                    let byte = bytes.next().expect("it is cut before the last byte");
+                    if stream.write_all(&[byte]).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    cut.await.expect("it is cut");
+    begun.elapsed()
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beginnings_that_trickle_in_are_cut() {
+    let server = Binary::start(QUICK).await;
+    let token = server.admin_token().await;
+    let http = format!(
+        "GET /.well-known/jwks.json HTTP/1.1\r\nx: {}",
+        "x".repeat(5_000)
+    );
+    let slow = Duration::from_secs(5);
+    let cut = tokio::join!(
+        trickle(connect(server.grpc).await, PREFACE.to_vec(), slow),
+        trickle(connect(server.http).await, http.clone().into_bytes(), slow),
+        trickle(connect(server.ops).await, http.into_bytes(), slow),
+        server.survives(&token),
+    );
+    let at_least = Duration::from_millis(400);
+    assert!(
+        cut.0 >= at_least && cut.1 >= at_least && cut.2 >= at_least,
+        "{cut:?}"
+    );
+    server.survives(&token).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_that_trickle_in_are_cut() {
+    let server = Binary::start(QUICK).await;
+    let token = server.admin_token().await;
+    let mut stream = connect(server.grpc).await;
+    stream.write_all(PREFACE).await.unwrap();
+    let settings = frame(SETTINGS, NO_FLAG, 0, &[]);
+    stream.write_all(&settings).await.unwrap();
+    let block = call_fields(INTROSPECT, &[("x-long", &"x".repeat(FRAME_MAX / 2))]);
+    let headers = frame(HEADERS, END_HEADERS, 1, &block);
+    trickle(stream, headers, KEEP_ALIVE).await;
+    server.survives(&token).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_trickles_in_is_answered_when_its_time_is_up() {
+    let server = Binary::start(QUICK).await;
+    let token = server.admin_token().await;
+    let mut connection = Connection::open(server.grpc).await;
+    let credential = format!("Bearer {token}");
+    let block = call_fields(INTROSPECT, &[("authorization", &credential)]);
+    let begin = frame(HEADERS, END_HEADERS, 1, &block);
+    let message = [&[0, 0, 0, 4, 0][..], &[0; 1024]].concat();
+    connection.send(&begin).await;
+    let mut pace = interval(PACE);
+    let mut sent = message.into_iter();
+    let answer = loop {
+        tokio::select! {
+            answer = connection.next_of(HEADERS) => break answer,
+            _ = pace.tick() => {
+                let byte = sent.next().expect("it is answered before the last byte");
+                connection.send(&frame(DATA, NO_FLAG, 1, &[byte])).await;
+            }
+        }
+    };
+    assert_eq!(answer.stream, 1);
+    server.survives(&token).await;
+}

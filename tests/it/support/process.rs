@@ -1,0 +1,109 @@
+//! The server as a process of its own, to be killed.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use token_authority::proto::{
+    api_key_service_client::ApiKeyServiceClient,
+    revocation_service_client::RevocationServiceClient, token_service_client::TokenServiceClient,
+};
+use tonic::transport::Channel;
+
+use super::TestDatabase;
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// From its start until it said where it listens.
+    pub(crate) started_in: Duration,
+    grpc: String,
+}
+
+impl Process {
+    /// Starts a server, and waits until it says where it listens. What it said instead where it ends.
+    pub(crate) fn start(database: &TestDatabase, data: &Path) -> Result<Self, String> {
+        let begun = Instant::now();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_token-authority"));
+        command
+            .args(["serve", "--data-dir"])
+            .arg(data)
+            .env_clear()
+            .env("TOKEN_AUTHORITY_GRPC_LISTEN", "127.0.0.1:0")
+            .env("TOKEN_AUTHORITY_HTTP_LISTEN", "off")
+            .env("TOKEN_AUTHORITY_OPS_LISTEN", "off")
+            .env("TOKEN_AUTHORITY_LOG_FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        if let Some(url) = database.url() {
+            command.env("TOKEN_AUTHORITY_DATABASE_URL", url);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        for line in lines.by_ref() {
+            let line = line.unwrap();
+            if let Some(grpc) = listening(&line) {
+                // What else it says is read, so that it never waits for a reader.
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(Self {
+                    child,
+                    started_in: begun.elapsed(),
+                    grpc,
+                });
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
+        child.wait().unwrap();
+        Err(said)
+    }
+
+    /// Ends it as the kernel does when memory runs out: nothing of it gets to do anything more.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) async fn connect(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.grpc))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.connect().await)
+    }
+
+    pub(crate) async fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
+        ApiKeyServiceClient::new(self.connect().await)
+    }
+
+    pub(crate) async fn revocations(&self) -> RevocationServiceClient<Channel> {
+        RevocationServiceClient::new(self.connect().await)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already where it was killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where gRPC is served, if that is what a line says.
+fn listening(line: &str) -> Option<String> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let found = ["/listen.grpc", "/fields/listen.grpc"]
+        .into_iter()
+        .find_map(|path| line.pointer(path))?;
+    found.as_str().map(str::to_owned)
+}
