@@ -17,9 +17,8 @@ use std::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 use prost::Message as _;
 use token_authority::proto::{
-    TokenIntrospection,
     BatchIntrospectTokensRequest, BatchIntrospectTokensResponse, IntrospectTokenRequest,
-    IntrospectTokenResponse,
+    IntrospectTokenResponse, TokenIntrospection,
 };
 use tokio::runtime::Runtime;
 use tonic::codegen::Bytes;
@@ -114,7 +113,12 @@ impl Bench<'_> {
         let real = load(server.address);
         let answer = real.once(&batches[0]);
         let decoded = BatchIntrospectTokensResponse::decode(answer.clone()).unwrap();
-        assert!(decoded.introspections.iter().all(TokenIntrospection::active));
+        assert!(
+            decoded
+                .introspections
+                .iter()
+                .all(TokenIntrospection::active)
+        );
         let same = load(empty::serve_messages::<
             BatchIntrospectTokensRequest,
             BatchIntrospectTokensResponse,

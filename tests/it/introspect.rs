@@ -262,6 +262,14 @@ both!(a_token_of_another_space_is_unknown, async |server| {
         )
         .await;
     assert_eq!((why, never), (Err(Why::Unknown), Err(Why::Unknown)));
+    server.revoke(&api_key).await.unwrap();
+    let why = server.verdict(&globex.boss_token, &api_key).await;
+    assert_eq!(why, Err(Why::Unknown));
+    server.clock.advance(minutes(24 * 60));
+    let judge = server.token_of("boss.globex").await;
+    let foreign = server.verdict(&judge, &acme.boss_token).await;
+    let own = server.verdict(&judge, &globex.boss_token).await;
+    assert_eq!((foreign, own), (Err(Why::Unknown), Err(Why::Expired)));
 });
 
 both!(

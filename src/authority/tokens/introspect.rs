@@ -7,7 +7,12 @@ use crate::{
         credentials::{Credential, Inactive},
     },
     clock::Timestamp,
-    domain::permission::{self, PermissionSet},
+    domain::{
+        api_key::{self, ApiKeyToken},
+        ids::SpaceId,
+        jwt,
+        permission::{self, PermissionSet},
+    },
     error::Result,
 };
 
@@ -40,7 +45,10 @@ pub async fn introspect(
             .last_use
             .note_address(&key.id, &question.client_address);
     }
-    Ok(verdict.map_err(|inactive| tell(caller, inactive)))
+    match verdict {
+        Ok(credential) => Ok(Ok(credential)),
+        Err(inactive) => Ok(Err(tell(authority, caller, token, inactive).await?)),
+    }
 }
 
 fn decide(caller: &Caller, credential: &Credential, question: &Question) -> Result<(), Inactive> {
@@ -59,11 +67,35 @@ fn decide(caller: &Caller, credential: &Credential, question: &Question) -> Resu
     Ok(())
 }
 
-/// Only who may know learns why.
-fn tell(caller: &Caller, inactive: Inactive) -> Inactive {
-    if caller.scopes().contains(permission::TOKENS_EXPLAIN) {
-        inactive
-    } else {
-        Inactive::Unspecified
+/// Only who may know learns why, and of a token of a space that it may not judge nothing at all.
+async fn tell(
+    authority: &Authority,
+    caller: &Caller,
+    token: &str,
+    inactive: Inactive,
+) -> Result<Inactive> {
+    if !caller.scopes().contains(permission::TOKENS_EXPLAIN) {
+        return Ok(Inactive::Unspecified);
     }
+    if matches!(inactive, Inactive::Malformed | Inactive::Unknown) {
+        return Ok(inactive);
+    }
+    let space = space_of(authority, token).await?;
+    if space.is_some_and(|space| caller.sees(&space)) {
+        Ok(inactive)
+    } else {
+        Ok(Inactive::Unknown)
+    }
+}
+
+/// The space of a token that is ours, however dead it is.
+async fn space_of(authority: &Authority, token: &str) -> Result<Option<SpaceId>> {
+    if !api_key::has_form(token) {
+        return Ok(jwt::claimed_space(token));
+    }
+    let Some(presented) = ApiKeyToken::parse(token) else {
+        return Ok(None);
+    };
+    let record = authority.key_record(&presented.id).await?;
+    Ok(record.map(|(key, _)| key.standing.space.id.clone()))
 }

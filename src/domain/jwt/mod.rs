@@ -18,7 +18,7 @@ use std::{fmt, time::Duration};
 pub use self::{
     claims::AccessToken,
     keys::{KeySet, SigningKey, VerifyingKey},
-    verify::verify,
+    verify::{claimed_space, verify},
 };
 use crate::domain::ids::SigningKeyId;
 
