@@ -8,12 +8,25 @@
     clippy::expect_used,
     reason = "a test that cannot go on has failed"
 )]
+#![expect(
+    clippy::too_many_lines,
+    clippy::unnecessary_wraps,
+    clippy::assigning_clones,
+    clippy::option_option,
+    clippy::type_complexity,
+    clippy::large_stack_arrays,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "a test reads as a story and a table as a table"
+)]
 
 mod support;
 
+mod aging;
 mod api_keys;
 mod authorization;
+mod canary;
 mod cancelled_calls;
+mod configuration;
 mod crashes;
 mod cutoffs;
 mod discovery;
@@ -22,7 +35,9 @@ mod floods;
 mod forgery;
 mod immediate;
 mod introspect;
+mod introspection_cost;
 mod issue;
+mod keys;
 mod late_commits;
 mod layering;
 mod listing;

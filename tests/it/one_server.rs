@@ -185,7 +185,7 @@ async fn a_server_that_loses_every_connection_answers_unavailable_and_recovers()
 async fn serves(server: &Server, admin: &str, round: usize) {
     eventually("the server serves again", async || {
         let subject = Subject::TokenId(format!("after-{round}"));
-        let revoked = server.revoke(admin, subject, "").await;
+        let revoked = server.revoke_by_reference(admin, subject, "").await;
         let effective = revoked.is_ok_and(|revoked| revoked.effect.unwrap().effective());
         let request = proto::IntrospectTokenRequest {
             token: admin.to_owned(),

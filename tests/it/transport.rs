@@ -9,6 +9,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use tokio_util::task::TaskTracker;
 use tonic::codegen::{
     Bytes,
     http::{HeaderMap, HeaderValue, Request, StatusCode},
@@ -40,7 +41,7 @@ type Client = SendRequest<Bytes>;
 async fn connect(server: &Server) -> Client {
     let stream = TcpStream::connect(server.grpc).await.unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::task::spawn(async move { drop(connection.await) });
+    TaskTracker::new().spawn(async move { drop(connection.await) });
     client.ready().await.unwrap()
 }
 

@@ -8,7 +8,7 @@ pub mod master_key;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, watch};
 use self::master_key::MasterKey;
 use super::Authority;
 use crate::{
-    clock::{Timestamp, boottime},
+    clock::Timestamp,
     domain::{
         ids::SigningKeyId,
         jwt::{AccessToken, Algorithm, KeySet, SigningKey, VerifyingKey},
@@ -43,8 +43,8 @@ pub struct Keyring {
     active: ArcSwap<SigningKey>,
     changed: watch::Sender<()>,
     learning: Mutex<()>,
-    /// When the keys were last read because of an unknown one, in milliseconds since boot.
-    learned: AtomicU64,
+    /// When the keys were last read because of an unknown one, in microseconds since 1970.
+    learned: AtomicI64,
 }
 
 /// The public halves, as everyone may see them.
@@ -65,7 +65,7 @@ impl Keyring {
             active: ArcSwap::from_pointee(active),
             changed: watch::Sender::new(()),
             learning: Mutex::new(()),
-            learned: AtomicU64::new(0),
+            learned: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -97,9 +97,12 @@ impl Keyring {
     /// Reads the keys again because a token named an unknown one: shared by all that ask, and at most once a second. Whether
     /// it was read.
     pub(super) async fn learn_new_keys(&self, authority: &Authority) -> Result<bool> {
-        let asked = u64::try_from(boottime().as_millis()).unwrap_or(u64::MAX);
-        let pause = u64::try_from(LEARN_PAUSE.as_millis()).unwrap_or(u64::MAX);
-        let recent = |now: u64| now.saturating_sub(self.learned.load(Ordering::SeqCst)) < pause;
+        let asked = authority.clock.now().micros();
+        let pause = i64::try_from(LEARN_PAUSE.as_micros()).unwrap_or(i64::MAX);
+        // A clock that was set back must not keep new keys from being learned.
+        let recent = |now: i64| {
+            (0..pause).contains(&now.saturating_sub(self.learned.load(Ordering::SeqCst)))
+        };
         if recent(asked) {
             return Ok(false);
         }

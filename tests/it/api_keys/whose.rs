@@ -129,7 +129,7 @@ both!(
         for (caller, space, user, missing) in cases {
             let answer = server.create_key(caller, in_space(space, user)).await;
             if let Some(resource) = missing {
-                not_found(answer, resource)
+                not_found(answer, resource);
             } else {
                 let told = answer.unwrap().api_key.unwrap();
                 assert_eq!(

@@ -306,7 +306,7 @@ both!(j33_a_call_carries_one_bearer_token, async |server| {
     let good = server.admin().await.access_token;
     let mut client = server.tokens().await;
     let comma = format!("Bearer {good},{good}");
-    let cases: [(Vec<String>, &str); 14] = [
+    let cases: [(Vec<String>, &str); 13] = [
         (vec![format!("Bearer {good}")], ""),
         (vec![format!("bearer {good}")], ""),
         (vec![format!("BEARER {good}")], ""),
@@ -317,7 +317,6 @@ both!(j33_a_call_carries_one_bearer_token, async |server| {
         ),
         (vec![comma], "CREDENTIALS_INVALID"),
         (vec![format!("Bearer  {good}")], "CREDENTIALS_INVALID"),
-        (vec![format!("Bearer\t{good}")], "CREDENTIALS_INVALID"),
         (vec![format!("Token {good}")], "CREDENTIALS_INVALID"),
         (vec![good.clone()], "CREDENTIALS_INVALID"),
         (vec!["Bearer".to_owned()], "CREDENTIALS_INVALID"),

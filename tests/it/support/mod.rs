@@ -96,8 +96,6 @@ pub(crate) struct Server {
     pub(crate) grpc: SocketAddr,
     /// Where HTTP is served.
     pub(crate) http: SocketAddr,
-    /// Where metrics and probes are served.
-    pub(crate) ops: SocketAddr,
     /// Its clock, which stands until it is advanced.
     pub(crate) clock: Clock,
     /// The password of `admin`.
@@ -128,10 +126,9 @@ impl Server {
         let mut settings = settings(&database, &data);
         adjust(&mut settings);
         let listeners = Listeners::bind(&settings).await.unwrap();
-        let (grpc, http, ops) = (
+        let (grpc, http) = (
             listeners.grpc_address().unwrap(),
             listeners.http_address().unwrap(),
-            listeners.ops_address().unwrap(),
         );
         let life = Life::default();
         let opened = server::open(&settings, clock.clone(), &life.background, &life.stopping).await;
@@ -150,7 +147,6 @@ impl Server {
             authority,
             grpc,
             http,
-            ops,
             clock,
             admin_password,
             database,
