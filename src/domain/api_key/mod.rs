@@ -1,5 +1,5 @@
-//! API keys: the token as it is presented ([`token`]), the key as it is described ([`description`]), and what a presented one
-//! is judged by ([`record`]).
+//! API keys: the token as it is presented (`token`), the key as it is described (`description`), and what a presented one
+//! is judged by (`record`).
 
 #[cfg(feature = "server")]
 mod description;

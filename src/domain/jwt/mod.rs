@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: whether an accepted token has been revoked, and for whom it is meant. Both are the caller's to ask.
 //!
-//! In reading order: [`claims`] (what a token says), [`keys`] (what signs and what verifies), [`verify`] (what is accepted).
+//! In reading order: `claims` (what a token says), `keys` (what signs and what verifies), [`verify`] (what is accepted).
 
 mod claims;
 mod keys;
