@@ -28,6 +28,7 @@ async fn secrets_of_a_day(server: &Binary) -> Vec<String> {
     let request = proto::CreateApiKeyRequest {
         api_key: Some(proto::ApiKey {
             display_name: "canary".to_owned(),
+            scopes: vec!["authority.tokens.introspect".to_owned()],
             ..Default::default()
         }),
         ..Default::default()

@@ -154,7 +154,7 @@ async fn nothing_secret_shows_in_the_process_where_secrets_come_from_files() {
     let files = tempfile::tempdir().unwrap();
     let master_key = format!("{}=", &SECRET[..43]);
     let key_file = write(&files, "key", &master_key, 0o400);
-    let password = "hunter2 hunter2 hunter2";
+    let password = "hunter2 rows the violet kayak";
     let password_file = write(&files, "password", password, 0o400);
     let server = Binary::start(&[
         ("TOKEN_AUTHORITY_MASTER_KEY_FILE", &key_file),

@@ -12,7 +12,6 @@
     clippy::too_many_lines,
     clippy::unnecessary_wraps,
     clippy::assigning_clones,
-    clippy::option_option,
     clippy::type_complexity,
     clippy::large_stack_arrays,
     clippy::trivially_copy_pass_by_ref,
@@ -21,7 +20,6 @@
 
 mod support;
 
-mod aging;
 mod api_keys;
 mod authorization;
 mod canary;
@@ -35,9 +33,7 @@ mod floods;
 mod forgery;
 mod immediate;
 mod introspect;
-mod introspection_cost;
 mod issue;
-mod keys;
 mod late_commits;
 mod layering;
 mod listing;
@@ -45,6 +41,7 @@ mod methods;
 mod one_server;
 mod passwords;
 mod patience;
+mod public_keys;
 mod resumption;
 mod revoke;
 mod revoking;
