@@ -80,13 +80,27 @@ async fn terminate(connection: &mut PgConnection, which: &str) -> i64 {
         .unwrap()
 }
 
+/// A token that was revoked before anything broke.
+async fn revoked(server: &Server) -> String {
+    let token = server.admin().await.access_token;
+    let request = proto::RevokeTokenRequest {
+        token: token.clone(),
+        wait: None,
+    };
+    server.tokens().await.revoke_token(request).await.unwrap();
+    token
+}
+
 /// Asks and revokes until told to stop. Whatever cannot be answered is UNAVAILABLE, and what is revoked stays so.
-async fn storm(server: &Server, admin: &str, go_on: watch::Receiver<bool>) -> (usize, usize) {
+async fn storm(
+    server: &Server,
+    admin: &str,
+    dead: &str,
+    go_on: watch::Receiver<bool>,
+) -> (usize, usize) {
     let (mut answered, mut unavailable) = (0, 0);
     let mut tokens = server.tokens().await;
     let mut revocations = server.revocations().await;
-    let mut dead: Vec<String> = Vec::new();
-    let spare = server.admin().await;
     let mut count = |outcome: Result<(), Status>| match outcome {
         Ok(()) => answered += 1,
         Err(status) => {
@@ -100,25 +114,15 @@ async fn storm(server: &Server, admin: &str, go_on: watch::Receiver<bool>) -> (u
         let subject = Subject::TokenId(format!("token-{number}"));
         let revoked = revocations.create_revocation(as_caller(admin, revocation_of(subject, "")));
         count(revoked.await.map(drop));
-        if number == 1 {
-            let request = proto::RevokeTokenRequest {
-                token: spare.access_token.clone(),
-                wait: None,
-            };
-            tokens.revoke_token(request).await.unwrap();
-            dead.push(spare.access_token.clone());
-        }
-        for token in &dead {
-            let request = proto::IntrospectTokenRequest {
-                token: token.clone(),
-                ..Default::default()
-            };
-            let told = tokens.introspect_token(as_caller(admin, request)).await;
-            count(told.map(|told| {
-                let verdict = told.into_inner().introspection.unwrap();
-                assert!(!verdict.active(), "revoked and active");
-            }));
-        }
+        let request = proto::IntrospectTokenRequest {
+            token: dead.to_owned(),
+            ..Default::default()
+        };
+        let told = tokens.introspect_token(as_caller(admin, request)).await;
+        count(told.map(|told| {
+            let verdict = told.into_inner().introspection.unwrap();
+            assert!(!verdict.active(), "revoked and active");
+        }));
     }
     (answered, unavailable)
 }
@@ -127,6 +131,7 @@ async fn storm(server: &Server, admin: &str, go_on: watch::Receiver<bool>) -> (u
 async fn a_server_that_loses_its_lock_answers_unavailable_or_recovers() {
     on_postgres(async |server, mut connection| {
         let admin = server.admin().await.access_token;
+        let dead = revoked(server).await;
         let (asking, go_on) = watch::channel(true);
         let breaking = async {
             for round in 0..3 {
@@ -144,7 +149,7 @@ async fn a_server_that_loses_its_lock_answers_unavailable_or_recovers() {
             asking.send_replace(false);
         };
         let ((answered, unavailable), ()) =
-            tokio::join!(storm(server, &admin, go_on.clone()), breaking);
+            tokio::join!(storm(server, &admin, &dead, go_on.clone()), breaking);
         eprintln!(
             "the lock's session killed 3 times: {answered} calls answered, {unavailable} unavailable"
         );
@@ -156,6 +161,7 @@ async fn a_server_that_loses_its_lock_answers_unavailable_or_recovers() {
 async fn a_server_that_loses_every_connection_answers_unavailable_and_recovers() {
     on_postgres(async |server, mut connection| {
         let admin = server.admin().await.access_token;
+        let dead = revoked(server).await;
         let (asking, go_on) = watch::channel(true);
         let breaking = async {
             for round in 0..3 {
@@ -172,7 +178,7 @@ async fn a_server_that_loses_every_connection_answers_unavailable_and_recovers()
             asking.send_replace(false);
         };
         let ((answered, unavailable), ()) =
-            tokio::join!(storm(server, &admin, go_on.clone()), breaking);
+            tokio::join!(storm(server, &admin, &dead, go_on.clone()), breaking);
         eprintln!(
             "every session killed 3 times: {answered} calls answered, {unavailable} unavailable"
         );
