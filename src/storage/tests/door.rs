@@ -110,7 +110,14 @@ async fn a_statement_dropped_midway_ends_its_transaction() {
         let database = place.open().await;
         let transaction = database.begin().await.unwrap();
         space("one").insert(&transaction).await.unwrap();
-        poll_and_drop(space("two").insert(&transaction), 1).await;
+        // One that cannot have ended by the time it is dropped.
+        let slow = match database.engine() {
+            Engine::Postgres => "SELECT pg_sleep(0.3)",
+            Engine::Sqlite => {
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT count(*) FROM n"
+            }
+        };
+        poll_and_drop(transaction.execute_unprepared(slow), 1).await;
         assert!(transaction.commit().await.is_err());
         assert_eq!(count_spaces(&database).await, 0);
     }
