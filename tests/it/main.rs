@@ -20,6 +20,7 @@
 
 mod support;
 
+mod aging;
 mod api_keys;
 mod authorization;
 mod canary;
@@ -33,6 +34,7 @@ mod floods;
 mod forgery;
 mod immediate;
 mod introspect;
+mod introspection_cost;
 mod issue;
 mod late_commits;
 mod layering;
