@@ -95,6 +95,7 @@ impl Settings {
             ("limits.request_timeout", limits.request_timeout),
             ("limits.first_byte_timeout", limits.first_byte_timeout),
             ("limits.connection_age", limits.connection_age),
+            ("argon2.max_wait", self.argon2.max_wait),
             ("shutdown.timeout", self.shutdown.timeout),
         ] {
             if duration.is_zero() {

@@ -107,6 +107,9 @@ pub struct Argon2Settings {
     pub concurrent: usize,
     /// How many may wait for their turn.
     pub queue: usize,
+    /// For how long, before they are answered `RESOURCE_EXHAUSTED`.
+    #[serde(with = "values::duration")]
+    pub max_wait: Duration,
 }
 
 /// How much is taken on at a time.
@@ -207,6 +210,7 @@ impl Default for Argon2Settings {
             parallelism: 1,
             concurrent: 0,
             queue: 256,
+            max_wait: Duration::from_secs(2),
         }
     }
 }

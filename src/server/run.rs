@@ -177,6 +177,7 @@ pub fn hashing_settings(settings: &Settings) -> HashingSettings {
             argon2.concurrent
         },
         queue: argon2.queue,
+        max_wait: argon2.max_wait,
     }
 }
 

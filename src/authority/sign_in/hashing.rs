@@ -1,6 +1,6 @@
 //! Hashing passwords with argon2id (RFC 9106), exactly once an attempt and never more at a time than there are cores.
 //!
-//! Who waits, waits in a bounded queue and no longer than two seconds. A hash that has begun is finished even if nobody waits
+//! Who waits, waits in a bounded queue and not for long (2 s, unless the settings say otherwise). A hash that has begun is finished even if nobody waits
 //! for it any more: its permit goes with it to the blocking pool, so that clients which go away cannot pile up work.
 
 use std::{
@@ -24,8 +24,8 @@ use crate::{
     random,
 };
 
-/// How long an attempt waits for its turn, and how long it should stay away when there was none.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// How long an attempt for which there was no turn should stay away.
+const STAY_AWAY: Duration = Duration::from_secs(2);
 
 /// What a new hash costs at least, and what a stored one may cost at most: it comes from the database, and must not be able to
 /// take all memory.
@@ -45,6 +45,8 @@ pub struct HashingSettings {
     pub concurrent: usize,
     /// How many attempts may wait for their turn.
     pub queue: usize,
+    /// For how long.
+    pub max_wait: Duration,
 }
 
 impl Default for HashingSettings {
@@ -56,6 +58,7 @@ impl Default for HashingSettings {
             parallelism,
             concurrent: thread::available_parallelism().map_or(1, Into::into),
             queue: 256,
+            max_wait: Duration::from_secs(2),
         }
     }
 }
@@ -88,6 +91,7 @@ impl Hashing {
             parallelism,
             concurrent,
             queue,
+            max_wait,
         } = *settings;
         let wanted = (memory_kib, iterations, parallelism);
         if !at_least(wanted, FLOOR) || !at_least(CAP, wanted) || concurrent == 0 {
@@ -102,13 +106,13 @@ impl Hashing {
             params,
             turns: Arc::new(Semaphore::new(concurrent.min(places))),
             places: Arc::new(Semaphore::new(places)),
-            max_wait: MAX_WAIT,
+            max_wait,
             count: Arc::default(),
         })
     }
 
     /// Compares a password with a stored hash. Where there is none, or none that can be read, a hash of today's cost is made
-    /// all the same, so that this is not seen from outside. `OVERLOADED` where its turn does not come in two seconds.
+    /// all the same, so that this is not seen from outside. `OVERLOADED` where its turn does not come in time.
     pub async fn verify(&self, password: &Password, stored: Option<&str>) -> Result<Verdict> {
         let password = password.clone();
         let Some(stored) = stored.and_then(readable) else {
@@ -127,8 +131,7 @@ impl Hashing {
         })
     }
 
-    /// Hashes a password under a new salt: a PHC string, to be stored. `OVERLOADED` where its turn does not come in two
-    /// seconds.
+    /// Hashes a password under a new salt: a PHC string, to be stored. `OVERLOADED` where its turn does not come in time.
     pub async fn hash(&self, password: &Password) -> Result<String> {
         let (password, params) = (password.clone(), self.params.clone());
         let salt = random::bytes::<16>()?;
@@ -173,7 +176,7 @@ impl Hashing {
 }
 
 fn overloaded() -> Error {
-    Error::new(Reason::Overloaded, "too many sign-ins at a time").retry_after(MAX_WAIT)
+    Error::new(Reason::Overloaded, "too many sign-ins at a time").retry_after(STAY_AWAY)
 }
 
 fn failed(error: password_hash::Error) -> Error {
@@ -336,7 +339,7 @@ mod tests {
             let (waited, refused) = tokio::join!(hashing.run(|| Ok(())), hashing.run(|| Ok(())));
             for error in [waited.unwrap_err(), refused.unwrap_err()] {
                 assert_eq!(error.reason(), Reason::Overloaded);
-                assert_eq!(error.retry_delay(), Some(MAX_WAIT));
+                assert_eq!(error.retry_delay(), Some(STAY_AWAY));
             }
             drop(release);
         };

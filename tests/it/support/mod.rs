@@ -345,6 +345,8 @@ pub(crate) fn settings(database: &TestDatabase, data: &TempDir) -> Settings {
         ("http.listen".to_owned(), "127.0.0.1:0".to_owned()),
         ("ops.listen".to_owned(), "127.0.0.1:0".to_owned()),
         ("shutdown.pause".to_owned(), "0s".to_owned()),
+        // A slow machine is no test's concern.
+        ("argon2.max_wait".to_owned(), "30s".to_owned()),
         ("shutdown.timeout".to_owned(), "10s".to_owned()),
     ];
     if let Some(url) = database.url() {
