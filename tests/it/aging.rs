@@ -65,17 +65,17 @@ impl Subscriber {
     /// The positions of the next entries.
     async fn entries(&mut self) -> Vec<u64> {
         loop {
-            match self.message() {
-                Some(Some(Told::Batch(batch))) => {
-                    return batch.events.iter().map(|event| event.position).collect();
-                }
-                Some(_) => {}
-                None => self.frame().await,
+            let Some(told) = self.message() else {
+                self.frame().await;
+                continue;
+            };
+            if let Some(Told::Batch(batch)) = told.message {
+                return batch.events.iter().map(|event| event.position).collect();
             }
         }
     }
 
-    fn message(&mut self) -> Option<Option<Told>> {
+    fn message(&mut self) -> Option<proto::WatchRevocationsResponse> {
         let length = self.unread.get(1..5)?;
         let length = u32::from_be_bytes(length.try_into().unwrap());
         let end = 5 + usize::try_from(length).unwrap();
@@ -84,8 +84,8 @@ impl Subscriber {
         }
         let encoded: Vec<u8> = self.unread.drain(..end).skip(5).collect();
         let told = proto::WatchRevocationsResponse::decode(encoded.as_slice()).unwrap();
-        self.cursor = told.cursor;
-        Some(told.message)
+        self.cursor = told.cursor.clone();
+        Some(told)
     }
 }
 

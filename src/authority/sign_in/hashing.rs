@@ -1,7 +1,8 @@
 //! Hashing passwords with argon2id (RFC 9106), exactly once an attempt and never more at a time than there are cores.
 //!
-//! Who waits, waits in a bounded queue and not for long (2 s, unless the settings say otherwise). A hash that has begun is finished even if nobody waits
-//! for it any more: its permit goes with it to the blocking pool, so that clients which go away cannot pile up work.
+//! Who waits, waits in a bounded queue and not for long (2 s, unless the settings say otherwise). A hash that has begun is
+//! finished even if nobody waits for it any more: its permit goes with it to the blocking pool, so that clients which go away
+//! cannot pile up work.
 
 use std::{
     sync::{
