@@ -1,7 +1,9 @@
 //! What an idle server takes, and how long it takes to be ready on an existing SQLite file: `cargo bench --bench idle`.
 //!
 //! The binary is started as a user starts it. Ready is when `/readyz` says so for the first time, counted from before the
-//! process exists; memory is `VmRSS` two seconds later, the binary's own pages included.
+//! process exists; memory is `VmRSS` two seconds later, the binary's own pages included. Then a thousand streams that nothing
+//! happens on are opened, and the processor time counted that the server takes for their heartbeats. Like any server, this one
+//! is over PostgreSQL where `TOKEN_AUTHORITY_DATABASE_URL` says so.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,15 +20,27 @@ use std::{
     time::{Duration, Instant},
 };
 
+use token_authority::proto::{
+    self, issue_token_request::Credential, revocation_service_client::RevocationServiceClient,
+    token_service_client::TokenServiceClient, watch_revocations_response::Message,
+};
+use tonic::{
+    Request, Streaming,
+    transport::{Channel, Endpoint},
+};
+
 const STARTS: usize = 11;
+const STREAMS: usize = 1000;
+const STREAMS_PER_CONNECTION: usize = 100;
+const WATCHED: Duration = Duration::from_secs(20);
 const TARGET_READY: Duration = Duration::from_millis(200);
 const TARGET_MIB: f64 = 25.0;
 
 fn main() {
     let data = tempfile::tempdir().unwrap();
     // The first start makes the file.
-    let (first, _) = start(data.path());
-    let mut runs: Vec<_> = (0..STARTS).map(|_| start(data.path())).collect();
+    let (first, _) = start_and_end(data.path());
+    let mut runs: Vec<_> = (0..STARTS).map(|_| start_and_end(data.path())).collect();
     runs.sort_by_key(|(ready, _)| *ready);
     let (fastest, median, slowest) = (runs[0].0, runs[STARTS / 2].0, runs[STARTS - 1].0);
     let most = runs.iter().map(|(_, mib)| *mib).fold(0.0, f64::max);
@@ -40,17 +54,87 @@ fn main() {
         "P11 idle memory, the most of them: {most:.1} MiB; target {TARGET_MIB} MiB {}",
         met(most <= TARGET_MIB)
     );
+    let (alone, watched) = watch(data.path());
+    println!(
+        "processor time of {WATCHED:?}: {alone:?} without a stream, {watched:?} with {STREAMS} idle ones"
+    );
 }
 
 /// Starts a server, and ends it. When it was ready, and how many MiB it had then.
-fn start(data: &Path) -> (Duration, f64) {
-    let ops = free_address();
+fn start_and_end(data: &Path) -> (Duration, f64) {
+    let (server, _, ready) = start(data);
+    thread::sleep(Duration::from_secs(2));
+    let mib = resident_mib(&server);
+    end(server);
+    (ready, mib)
+}
+
+/// The processor time that a server takes without a stream, and with many.
+fn watch(data: &Path) -> (Duration, Duration) {
+    let (server, grpc, _) = start(data);
+    let alone = processor_time_over(&server, WATCHED);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let address = format!("http://{grpc}");
+    let password = std::fs::read_to_string(data.join("bootstrap-password")).unwrap();
+    let streams = runtime.block_on(open_streams(&address, password.trim()));
+    for mut stream in streams {
+        runtime.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+    }
+    let watched = processor_time_over(&server, WATCHED);
+    drop(runtime);
+    end(server);
+    (alone, watched)
+}
+
+/// Streams that have caught up.
+async fn open_streams(
+    address: &str,
+    password: &str,
+) -> Vec<Streaming<proto::WatchRevocationsResponse>> {
+    let connect = async || {
+        let endpoint = Endpoint::from_shared(address.to_owned()).unwrap();
+        endpoint.connect().await.unwrap()
+    };
+    let token = sign_in(connect().await, password).await;
+    let mut streams = Vec::with_capacity(STREAMS);
+    for _ in 0..STREAMS / STREAMS_PER_CONNECTION {
+        let mut client = RevocationServiceClient::new(connect().await);
+        for _ in 0..STREAMS_PER_CONNECTION {
+            let mut request = Request::new(proto::WatchRevocationsRequest::default());
+            let header = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", header);
+            let opened = client.watch_revocations(request).await;
+            let mut stream = opened.unwrap().into_inner();
+            let caught_up = |message: &_| matches!(message, Some(Message::CaughtUp(_)));
+            while !caught_up(&stream.message().await.unwrap().unwrap().message) {}
+            streams.push(stream);
+        }
+    }
+    streams
+}
+
+async fn sign_in(channel: Channel, password: &str) -> String {
+    let credential = proto::PasswordCredential {
+        username: "admin".to_owned(),
+        password: password.to_owned(),
+    };
+    let request = proto::IssueTokenRequest {
+        credential: Some(Credential::Password(credential)),
+        ..Default::default()
+    };
+    let issued = TokenServiceClient::new(channel).issue_token(request).await;
+    issued.unwrap().into_inner().token.unwrap().access_token
+}
+
+/// Starts a server: where it serves gRPC, and when it was ready.
+fn start(data: &Path) -> (Child, SocketAddr, Duration) {
+    let (grpc, ops) = (free_address(), free_address());
     let begun = Instant::now();
     let mut server = Command::new(env!("CARGO_BIN_EXE_token-authority"))
         .arg("serve")
         .arg("--data-dir")
         .arg(data)
-        .env("TOKEN_AUTHORITY_GRPC_LISTEN", "127.0.0.1:0")
+        .env("TOKEN_AUTHORITY_GRPC_LISTEN", grpc.to_string())
         .env("TOKEN_AUTHORITY_HTTP_LISTEN", "127.0.0.1:0")
         .env("TOKEN_AUTHORITY_OPS_LISTEN", ops.to_string())
         .env("TOKEN_AUTHORITY_SHUTDOWN_PAUSE", "0s")
@@ -61,13 +145,13 @@ fn start(data: &Path) -> (Duration, f64) {
         assert!(server.try_wait().unwrap().is_none(), "the server ended");
         thread::sleep(Duration::from_millis(1));
     }
-    let ready = begun.elapsed();
-    thread::sleep(Duration::from_secs(2));
-    let mib = resident_mib(&server);
-    let end = Command::new("kill").arg(server.id().to_string()).status();
-    assert!(end.unwrap().success());
+    (server, grpc, begun.elapsed())
+}
+
+fn end(mut server: Child) {
+    let told = Command::new("kill").arg(server.id().to_string()).status();
+    assert!(told.unwrap().success());
     assert!(server.wait().unwrap().success());
-    (ready, mib)
 }
 
 fn free_address() -> SocketAddr {
@@ -94,4 +178,24 @@ fn resident_mib(server: &Child) -> f64 {
         .unwrap();
     let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kib / 1024.0
+}
+
+/// How much of the processors a server takes in a while.
+fn processor_time_over(server: &Child, span: Duration) -> Duration {
+    let before = processor_time(server);
+    thread::sleep(span);
+    processor_time(server) - before
+}
+
+/// User and system time of all its threads, of `/proc/…/stat`: hundredths of a second.
+fn processor_time(server: &Child) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
+    let (_, after_name) = stat.rsplit_once(')').unwrap();
+    let ticks: u64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .sum();
+    Duration::from_millis(ticks * 10)
 }
