@@ -164,8 +164,8 @@ impl Pending {
     }
 
     async fn applied(&self, position: Position, until: Instant) -> bool {
-        let mut progress = self.shared.progress.subscribe();
-        let reached = progress.wait_for(|progress| progress.position >= position);
+        let mut place = self.shared.place.subscribe();
+        let reached = place.wait_for(|place| *place >= position);
         matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)))
     }
 

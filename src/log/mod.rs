@@ -27,7 +27,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -53,6 +53,9 @@ use crate::{
 /// it still.
 const RETENTION: Duration = Duration::from_hours(48);
 
+/// How many of those who are far behind read the table at a time. SQLite has four connections to read.
+const TABLE_READS: usize = 2;
+
 /// A handle on the log. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RevocationLog(Arc<Shared>);
@@ -64,6 +67,9 @@ struct Shared {
     identity: LogIdentity,
     seal: CursorSeal,
     applied: RwLock<Applied>,
+    /// The last place applied. Changes with it, and when the log was loaded anew.
+    place: watch::Sender<Position>,
+    /// Changes with every read.
     progress: watch::Sender<Progress>,
     /// Reads that somebody asked for; the tail says up to which it has answered.
     asked: AtomicU64,
@@ -72,6 +78,8 @@ struct Shared {
     /// Who waits for an entry's place: whoever wrote it, and those who found it there.
     waiting: Mutex<HashMap<EventId, Vec<oneshot::Sender<Position>>>>,
     tenancy: Tenancy,
+    /// Turns at reading the table for those who are far behind: however many they are, others find a connection.
+    table_reads: Semaphore,
 }
 
 /// How far the tail is.
@@ -103,12 +111,14 @@ impl RevocationLog {
             identity,
             seal,
             applied: RwLock::new(Applied::default()),
+            place: watch::Sender::new(Position::default()),
             progress: watch::Sender::new(Progress::default()),
             asked: AtomicU64::new(0),
             wake_tail: Notify::new(),
             wake_sequencer: Notify::new(),
             waiting: Mutex::default(),
             tenancy,
+            table_reads: Semaphore::new(TABLE_READS),
         });
         if shared.db.engine() == Engine::Postgres {
             let sequencer = sequencer::Sequencer::new(Arc::clone(&shared)).await?;
@@ -145,9 +155,9 @@ impl RevocationLog {
         self.0.tenancy.lost.clone()
     }
 
-    /// Changes whenever something was applied, or the log was read again and nothing was new.
-    pub fn progress(&self) -> watch::Receiver<Progress> {
-        self.0.progress.subscribe()
+    /// The last place applied. Changes with it, and when the log was loaded anew; not when it was read and nothing was new.
+    pub fn place(&self) -> watch::Receiver<Position> {
+        self.0.place.subscribe()
     }
 
     /// Waits for a read of the log that began after this call, and says how far it came. UNAVAILABLE where there is none
@@ -171,12 +181,12 @@ impl RevocationLog {
     /// `until`; `FAILED_PRECONDITION/CURSOR_FOREIGN` for a cursor of another log.
     pub async fn reach(&self, min_cursor: &str, until: Instant) -> Result<()> {
         let cursor = self.open_cursor(min_cursor)?;
-        let mut progress = self.0.progress.subscribe();
-        if progress.borrow().position >= cursor.position {
+        let mut place = self.0.place.subscribe();
+        if *place.borrow() >= cursor.position {
             return Ok(());
         }
         self.0.wake_tail.notify_one();
-        let reached = progress.wait_for(|progress| progress.position >= cursor.position);
+        let reached = place.wait_for(|place| *place >= cursor.position);
         match tokio::time::timeout_at(until, reached).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Error::new(
@@ -220,7 +230,9 @@ impl RevocationLog {
         if let Some(entries) = recent {
             return Ok(entries);
         }
+        let turn = self.turn_at_table().await?;
         let entries = revocation_log::read(self.0.db.reader(), position.next(), limit).await?;
+        drop(turn);
         let dense = entries
             .iter()
             .zip(position.0 + 1..)
@@ -241,8 +253,13 @@ impl RevocationLog {
 
     /// The place before the oldest entry that is still remembered.
     pub async fn floor(&self) -> Result<Position> {
-        let floor = revocation_log::floor(self.0.db.reader()).await?;
-        Ok(floor)
+        let _turn = self.turn_at_table().await?;
+        revocation_log::floor(self.0.db.reader()).await
+    }
+
+    async fn turn_at_table(&self) -> Result<SemaphorePermit<'_>> {
+        let turn = self.0.table_reads.acquire().await;
+        turn.map_err(|error| Error::internal("nobody reads the table any more").because(error))
     }
 
     /// The place of the newest entry, read from the database: what a new token carries as `rev`, read before anything about

@@ -42,12 +42,11 @@ pub(super) async fn load(shared: &Shared) -> Result<()> {
         fresh.begin_after(&applied);
         *applied = fresh;
     }
-    shared.progress.send_modify(|progress| {
-        *progress = Progress {
-            position,
-            read_time,
-            answered: asked,
-        };
+    shared.place.send_replace(position);
+    shared.progress.send_replace(Progress {
+        position,
+        read_time,
+        answered: asked,
     });
     shared.tell_waiting(&newest);
     Ok(())
@@ -124,9 +123,10 @@ async fn read_on(shared: &Shared) -> Result<()> {
         }
         take_in(shared, entries)?;
         if last {
-            shared.progress.send_modify(|progress| {
-                progress.read_time = read_time;
-                progress.answered = asked;
+            shared.progress.send_replace(Progress {
+                position: *shared.place.borrow(),
+                read_time,
+                answered: asked,
             });
             return Ok(());
         }
@@ -161,9 +161,7 @@ fn take_in(shared: &Shared, entries: Vec<Entry>) -> Result<()> {
         seal_cursor(shared, &mut applied);
         (applied.position(), taken)
     };
-    shared
-        .progress
-        .send_modify(|progress| progress.position = position);
+    shared.place.send_replace(position);
     shared.tell_waiting(&taken);
     Ok(())
 }

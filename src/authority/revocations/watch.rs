@@ -4,10 +4,10 @@
 //! message carries the cursor up to which everything was sent; a heartbeat follows a read of the log that began after the
 //! last message, so that it proves that nothing is missing.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch as progress},
+    sync::{mpsc, watch as changes},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,10 +18,7 @@ use crate::{
     clock::Timestamp,
     domain::revocation::{Entry, Position},
     error::{Error, Reason, Result},
-    log::{
-        Progress,
-        cursor::{Coverage, EntryMark},
-    },
+    log::cursor::{Coverage, EntryMark},
     random,
 };
 
@@ -90,10 +87,12 @@ pub async fn open(
     // One place for a message on its way, one for the last word, which is kept free for it.
     let (sender, receiver) = mpsc::channel(2);
     let last_word = sender.clone().reserve_owned().await.map_err(|_| closed())?;
+    let life = LIFE.mul_f64(0.9 + 0.2 * fraction());
     let stream = Stream {
         checked: caller.position,
         beginning: begun,
-        progress: authority.log.progress(),
+        end_time: authority.clock.now() + life,
+        place: authority.log.place(),
         sender,
         position,
         mark,
@@ -105,10 +104,10 @@ pub async fn open(
         spaces,
     };
     tasks.spawn(async move {
-        match stream.run(heartbeat, draining).await {
-            Ok(()) => {}
-            Err(End::Closing(message)) => drop(last_word.send(Ok(message))),
-            Err(End::Failed(error)) => {
+        match stream.run(heartbeat, life, draining).await {
+            None => {}
+            Some(End::Closing(message)) => drop(last_word.send(Ok(message))),
+            Some(End::Failed(error)) => {
                 tracing::debug!(error = ?error, "revocation_stream.failed");
                 last_word.send(Err(error));
             }
@@ -185,9 +184,13 @@ struct Stream {
     caller: Caller,
     spaces: Spaces,
     sender: Sender,
-    progress: progress::Receiver<Progress>,
+    /// Wakes the stream.
+    place: changes::Receiver<Position>,
     /// How often the log had been loaded from nothing.
     beginning: u64,
+    /// When its life is over, by the clock.
+    end_time: Timestamp,
+    /// What was sent: moved on after a message, never before, for whatever ends the stream names this place.
     position: Position,
     mark: EntryMark,
     /// The head as it was at the beginning.
@@ -213,22 +216,35 @@ impl From<Error> for End {
 }
 
 impl Stream {
-    async fn run(mut self, heartbeat: Duration, draining: CancellationToken) -> Result<(), End> {
-        let life = LIFE.mul_f64(0.9 + 0.2 * fraction());
+    /// Tells until something ends it, whatever it is at: a reader who takes nothing does not hold up the end. None where the
+    /// reader has gone.
+    async fn run(
+        mut self,
+        heartbeat: Duration,
+        life: Duration,
+        draining: CancellationToken,
+    ) -> Option<End> {
+        let reader = self.sender.clone();
         let end = Instant::now() + life.min(self.until_expiry());
+        tokio::select! {
+            Err(end) = self.tell(heartbeat) => Some(end),
+            () = tokio::time::sleep_until(end) => Some(self.closing()),
+            () = draining.cancelled() => Some(self.closing()),
+            () = reader.closed() => None,
+        }
+    }
+
+    async fn tell(&mut self, heartbeat: Duration) -> Result<Infallible, End> {
         let mut next_heartbeat = Instant::now() + heartbeat;
         self.send(Kind::Started(self.spaces.ids())).await?;
         loop {
             self.send_entries().await?;
             tokio::select! {
-                changed = self.progress.changed() => changed.map_err(|_| self.closing())?,
+                changed = self.place.changed() => changed.map_err(|_| self.closing())?,
                 () = tokio::time::sleep_until(next_heartbeat) => {
                     self.send_heartbeat().await?;
                     next_heartbeat = Instant::now() + heartbeat;
                 }
-                () = tokio::time::sleep_until(end) => return Err(self.closing()),
-                () = draining.cancelled() => return Err(self.closing()),
-                () = self.sender.closed() => return Ok(()),
             }
         }
     }
@@ -243,20 +259,23 @@ impl Stream {
             if self.authority.log.applied()?.beginning() != self.beginning {
                 return Err(self.closing());
             }
-            (self.position, self.mark) = (last.position, EntryMark::of(&last.event_id));
+            let (position, mark) = (last.position, EntryMark::of(&last.event_id));
             let now = self.authority.clock.now();
             let shown: Vec<_> = entries
                 .into_iter()
                 .filter(|entry| self.spaces.show(entry) && entry.forget_time > now)
                 .collect();
-            self.sent += shown.len();
-            if !shown.is_empty() {
-                self.send(Kind::Batch(shown)).await?;
+            let count = shown.len();
+            if count > 0 {
+                let message = self.message_at(position, mark, Kind::Batch(shown));
+                self.hand_over(message).await?;
             }
+            (self.position, self.mark) = (position, mark);
+            self.sent += count;
         }
         if !self.caught_up && self.position >= self.target {
-            self.caught_up = true;
             self.send(Kind::CaughtUp(self.sent)).await?;
+            self.caught_up = true;
         }
         Ok(())
     }
@@ -273,14 +292,14 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the stream where the caller's credential is over, or what it may watch may have changed.
+    /// Ends the stream where its life or the caller's credential is over, or what it may watch may have changed.
     fn check_standing(&mut self) -> Result<(), End> {
         let now = self.authority.clock.now();
         let applied = self.authority.log.applied()?;
         let stands = self.caller.credential.stands(&applied, self.checked, now);
         let (position, beginning) = (applied.position(), applied.beginning());
         drop(applied);
-        if !stands || beginning != self.beginning {
+        if !stands || beginning != self.beginning || now >= self.end_time {
             return Err(self.closing());
         }
         self.checked = position;
@@ -294,12 +313,14 @@ impl Stream {
             .map_or(LIFE, |expiry| expiry.since(now))
     }
 
-    async fn send(&mut self, kind: Kind) -> Result<(), End> {
-        let message = self.message(kind);
+    async fn send(&self, kind: Kind) -> Result<(), End> {
+        self.hand_over(self.message(kind)).await
+    }
+
+    async fn hand_over(&self, message: Message) -> Result<(), End> {
         match tokio::time::timeout(PATIENCE, self.sender.send(Ok(message))).await {
             Ok(Ok(())) => Ok(()),
-            // Nobody reads any more: there is nobody to tell.
-            Ok(Err(_)) => Err(self.closing()),
+            Ok(Err(_)) => Err(End::Failed(closed())),
             Err(_) => Err(End::Failed(Error::new(
                 Reason::SubscriberTooSlow,
                 "the subscriber fell behind",
@@ -312,15 +333,15 @@ impl Stream {
     }
 
     fn message(&self, kind: Kind) -> Message {
-        let coverage = self.spaces.coverage();
-        let cursor = self
-            .authority
-            .log
-            .cursor(self.position, self.mark, coverage);
+        self.message_at(self.position, self.mark, kind)
+    }
+
+    fn message_at(&self, position: Position, mark: EntryMark, kind: Kind) -> Message {
+        let log = &self.authority.log;
         Message {
             kind,
-            position: self.position,
-            cursor,
+            position,
+            cursor: log.cursor(position, mark, self.spaces.coverage()),
         }
     }
 }
