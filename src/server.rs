@@ -184,7 +184,11 @@ where
     L::Service: grpc::layers::Calls,
 {
     let limits = &settings.limits;
-    let seats = |listener| Seats::new(listener, limits.connections, limits.connections_per_address);
+    let seats = |listener, total, one| {
+        let gauge = ::metrics::gauge!(metrics::CONNECTIONS, "listener" => listener);
+        Seats::new(total, one, gauge)
+    };
+    let clients = |listener| seats(listener, limits.connections, limits.connections_per_address);
     if let Some(listener) = listeners.grpc {
         let routes = grpc::reflection::add_to(services.grpc)?;
         let (routes, reporter) = grpc::health::add_to(routes).await;
@@ -206,18 +210,19 @@ where
         };
         let calls = grpc::layers::around(inner, &layers);
         let served =
-            grpc::transport::serve(listener, calls, transport, seats("grpc"), ending.clone());
+            grpc::transport::serve(listener, calls, transport, clients("grpc"), ending.clone());
         ending.tasks.spawn(served);
     }
     if let Some(listener) = listeners.http {
         let router = http::jwks::routes(services.jwks);
         let patience = limits.first_byte_timeout;
-        let served = http::serve::serve(listener, router, patience, seats("http"), ending.clone());
+        let served =
+            http::serve::serve(listener, router, patience, clients("http"), ending.clone());
         ending.tasks.spawn(served);
     }
     if let Some(listener) = listeners.ops {
         let router = http::ops::routes(life.ready.subscribe());
-        let seats = Seats::new("ops", OPS_CONNECTIONS, OPS_CONNECTIONS);
+        let seats = seats("ops", OPS_CONNECTIONS, OPS_CONNECTIONS);
         let patience = limits.first_byte_timeout;
         let served = http::serve::serve(listener, router, patience, seats, ending.clone());
         ending.tasks.spawn(served);

@@ -1,6 +1,10 @@
 //! The loop that accepts connections. It outlives every error that accepting one can bring.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -8,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Ending, Seats,
+    ClientAddress, Ending, Seats,
     seats::{Full, Seat},
 };
 use crate::telemetry::metrics as names;
@@ -24,12 +28,12 @@ pub struct Accepted {
     /// Its other end.
     pub peer: SocketAddr,
     /// To hold for as long as it is open.
-    pub seat: Seat,
+    pub seat: Seat<IpAddr>,
 }
 
 /// Accepts connections until `ending.draining`, and gives each to `serve`, in a task that ends at the latest with
 /// `ending.cut`. The listener closes when this returns.
-pub async fn accept<F, T>(listener: TcpListener, seats: Seats, ending: Ending, serve: F)
+pub async fn accept<F, T>(listener: TcpListener, seats: Seats<IpAddr>, ending: Ending, serve: F)
 where
     F: Fn(Accepted) -> T,
     T: Future<Output = ()> + Send + 'static,
@@ -56,8 +60,8 @@ where
 }
 
 /// Those that were too many are closed by a reset, which costs neither side a port in `TIME_WAIT`.
-fn seated(stream: TcpStream, peer: SocketAddr, seats: &Seats) -> Option<Accepted> {
-    match seats.take(peer.ip()) {
+fn seated(stream: TcpStream, peer: SocketAddr, seats: &Seats<IpAddr>) -> Option<Accepted> {
+    match seats.take(ClientAddress::new(peer).network()) {
         Ok(seat) => {
             // A connection that is already gone shows it soon enough.
             let _gone = stream.set_nodelay(true);
@@ -66,7 +70,7 @@ fn seated(stream: TcpStream, peer: SocketAddr, seats: &Seats) -> Option<Accepted
         Err(full) => {
             let reason = match full {
                 Full::InAll => "full",
-                Full::ForAddress => "full_for_address",
+                Full::ForOne => "full_for_address",
             };
             metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => reason).increment(1);
             tracing::debug!(client.address = %peer, reason, "connection refused");

@@ -1,6 +1,6 @@
 //! TCP connections, for gRPC and HTTP alike: how many there may be, how long one may stay silent, and how all of them end.
 //!
-//! In reading order: [`accept`] (the loop), [`seats`] (how many), [`address`] (where from), [`ending`] (how they end).
+//! In reading order: [`accept`] (the loop), [`seats`] (how many, streams too), [`address`] (where from), [`ending`] (how they end).
 
 pub mod accept;
 pub mod address;

@@ -1,38 +1,36 @@
-//! How many connections there may be: in all, and of one address, so that one client cannot shut out the others.
+//! How many connections or streams there may be: in all, and of one client, so that none can shut out the others.
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use metrics::Gauge;
 
-use crate::telemetry::metrics as names;
-
-/// The seats of a listener. Clones are the same.
+/// Seats, counted by whose they are. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Seats(Arc<Room>);
+pub struct Seats<K: Eq + Hash>(Arc<Room<K>>);
 
 #[derive(Debug)]
-struct Room {
+struct Room<K> {
     total_max: usize,
-    address_max: usize,
-    taken: Mutex<Taken>,
+    one_max: usize,
+    taken: Mutex<Taken<K>>,
     gauge: Gauge,
 }
 
-#[derive(Debug, Default)]
-struct Taken {
+#[derive(Debug)]
+struct Taken<K> {
     total: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_one: HashMap<K, usize>,
 }
 
-/// A connection's seat, free again on drop.
+/// A seat, free again on drop.
 #[derive(Debug)]
-pub struct Seat {
-    room: Arc<Room>,
-    address: IpAddr,
+pub struct Seat<K: Eq + Hash> {
+    room: Arc<Room<K>>,
+    whose: K,
 }
 
 /// Why there is no seat.
@@ -40,68 +38,63 @@ pub struct Seat {
 pub enum Full {
     /// None is left.
     InAll,
-    /// None is left for the address.
-    ForAddress,
+    /// None is left for this one.
+    ForOne,
 }
 
-impl Seats {
-    /// So many in all, and for one address. `listener` names them in the metrics.
-    pub fn new(listener: &'static str, total_max: usize, address_max: usize) -> Self {
+impl<K: Eq + Hash + Clone> Seats<K> {
+    /// So many in all, and for one. `gauge` shows how many are taken.
+    pub fn new(total_max: usize, one_max: usize, gauge: Gauge) -> Self {
+        let taken = Mutex::new(Taken {
+            total: 0,
+            by_one: HashMap::new(),
+        });
         Self(Arc::new(Room {
             total_max,
-            address_max,
-            taken: Mutex::default(),
-            gauge: metrics::gauge!(names::CONNECTIONS, "listener" => listener),
+            one_max,
+            taken,
+            gauge,
         }))
     }
 
-    /// A seat for a connection from `address`.
-    pub fn take(&self, address: IpAddr) -> Result<Seat, Full> {
-        let address = network_of(address);
+    /// A seat for `whose`.
+    pub fn take(&self, whose: K) -> Result<Seat<K>, Full> {
         let mut taken = self.0.taken();
         if taken.total >= self.0.total_max {
             return Err(Full::InAll);
         }
-        let of_address = taken.by_address.entry(address).or_insert(0);
-        if *of_address >= self.0.address_max {
-            return Err(Full::ForAddress);
+        let of_one = taken.by_one.entry(whose.clone()).or_insert(0);
+        if *of_one >= self.0.one_max {
+            return Err(Full::ForOne);
         }
-        *of_address += 1;
+        *of_one += 1;
         taken.total += 1;
         self.0.gauge.increment(1.0);
         Ok(Seat {
             room: Arc::clone(&self.0),
-            address,
+            whose,
         })
     }
 }
 
-impl Room {
+impl<K> Room<K> {
     /// Counts stay right whoever panicked while holding them.
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, Taken<K>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Seat {
+impl<K: Eq + Hash> Drop for Seat<K> {
     fn drop(&mut self) {
         let mut taken = self.room.taken();
         taken.total -= 1;
-        if let Some(of_address) = taken.by_address.get_mut(&self.address) {
-            *of_address -= 1;
-            if *of_address == 0 {
-                taken.by_address.remove(&self.address);
+        if let Some(of_one) = taken.by_one.get_mut(&self.whose) {
+            *of_one -= 1;
+            if *of_one == 0 {
+                taken.by_one.remove(&self.whose);
             }
         }
         self.room.gauge.decrement(1.0);
-    }
-}
-
-/// Whoever has an IPv6 address has its whole /64.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
     }
 }
 
@@ -110,16 +103,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_address_cannot_take_every_seat() {
-        let seats = Seats::new("test", 3, 2);
-        let here: IpAddr = "127.0.0.1".parse().unwrap();
-        let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
-        let first = seats.take(here).unwrap();
-        let _second = seats.take(mapped).unwrap();
-        assert_eq!(seats.take(here).unwrap_err(), Full::ForAddress);
-        let _third = seats.take("2001:db8::1".parse().unwrap()).unwrap();
-        assert_eq!(seats.take("::1".parse().unwrap()).unwrap_err(), Full::InAll);
+    fn one_cannot_take_every_seat_and_a_seat_is_free_again() {
+        let seats = Seats::new(3, 2, Gauge::noop());
+        let first = seats.take("here").unwrap();
+        let _second = seats.take("here").unwrap();
+        assert_eq!(seats.take("here").unwrap_err(), Full::ForOne);
+        let _third = seats.take("there").unwrap();
+        assert_eq!(seats.take("elsewhere").unwrap_err(), Full::InAll);
         drop(first);
-        let _again = seats.take(here).unwrap();
+        let _again = seats.take("here").unwrap();
+        assert_eq!(seats.take("elsewhere").unwrap_err(), Full::InAll);
     }
 }

@@ -16,28 +16,46 @@ use crate::{
             watch::{self, Kind, Message, Start},
         },
     },
+    connections::Seats,
     domain::{
         ids::{ApiKeyId, RoleName, SessionId, SpaceId, TokenId, UserId},
         revocation::Subject,
     },
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     proto::{
         self, revocation_service_server::RevocationService, revocation_subject,
         watch_revocations_response,
     },
+    telemetry::metrics as names,
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Streams at a time, as the contract says.
+const STREAMS: usize = 16_384;
+const STREAMS_PER_USER: usize = 1024;
+/// When to ask again for a stream.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Revocations {
-    /// What is revoked.
-    pub authority: Arc<Authority>,
-    /// Cancelled when streams are to end.
-    pub draining: CancellationToken,
-    /// Where streams run.
-    pub tasks: TaskTracker,
+    authority: Arc<Authority>,
+    draining: CancellationToken,
+    tasks: TaskTracker,
+    streams: Seats<UserId>,
+}
+
+impl Revocations {
+    /// Revokes over `authority`; streams run on `tasks` and end when `draining` is cancelled.
+    pub fn new(authority: Arc<Authority>, draining: CancellationToken, tasks: TaskTracker) -> Self {
+        let gauge = metrics::gauge!(names::STREAMS, "method" => "WatchRevocations");
+        Self {
+            authority,
+            draining,
+            tasks,
+            streams: Seats::new(STREAMS, STREAMS_PER_USER, gauge),
+        }
+    }
 }
 
 #[async_trait]
@@ -101,6 +119,10 @@ impl RevocationService for Revocations {
             Duration::from_secs(1),
             Duration::from_mins(1),
         )?;
+        let seat = self.streams.take(caller.user_id().clone());
+        let seat = seat.map_err(|_full| {
+            Error::new(Reason::TooManyStreams, "too many streams").retry_after(RETRY)
+        })?;
         let messages = watch::open(
             Arc::clone(&self.authority),
             caller,
@@ -111,8 +133,11 @@ impl RevocationService for Revocations {
             &self.tasks,
         )
         .await?;
-        let messages =
-            ReceiverStream::new(messages).map(|message| message.map(told).map_err(Status::from));
+        // The seat is taken for as long as messages are held for the reader.
+        let messages = ReceiverStream::new(messages).map(move |message| {
+            let _taken = &seat;
+            message.map(told).map_err(Status::from)
+        });
         Ok(Response::new(Box::pin(messages)))
     }
 }

@@ -1,26 +1,26 @@
 //! `SigningKeyService`: so far, the public keys by which everyone can verify tokens.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
-use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{convert, layers::CallContext};
 use crate::{
     authority::{Authority, keyring::MAX_AGE},
+    connections::Seats,
     error::{Error, Reason, Result},
     proto::{self, signing_key_service_server::SigningKeyService},
+    telemetry::metrics as names,
 };
 
+/// Streams at a time, as the contract says.
 const STREAMS: usize = 1024;
 const STREAMS_PER_ADDRESS: usize = 32;
+/// How long a reader may take none.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -28,17 +28,18 @@ pub struct SigningKeys {
     authority: Arc<Authority>,
     draining: CancellationToken,
     tasks: TaskTracker,
-    watching: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
+    streams: Seats<Option<IpAddr>>,
 }
 
 impl SigningKeys {
     /// Serves the keys of `authority`; streams run on `tasks` and end when `draining` is cancelled.
     pub fn new(authority: Arc<Authority>, draining: CancellationToken, tasks: TaskTracker) -> Self {
+        let gauge = metrics::gauge!(names::STREAMS, "method" => "WatchJwks");
         Self {
             authority,
             draining,
             tasks,
-            watching: Arc::default(),
+            streams: Seats::new(STREAMS, STREAMS_PER_ADDRESS, gauge),
         }
     }
 
@@ -46,43 +47,6 @@ impl SigningKeys {
         proto::GetJwksResponse {
             jwks_json: self.authority.keyring.published().jwks_json.to_string(),
             max_age: Some(convert::duration(MAX_AGE)),
-        }
-    }
-
-    /// A place among the streams, given back when dropped.
-    fn seat(&self, address: Option<IpAddr>) -> Result<Seat> {
-        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = watching.values().sum();
-        let here = watching.get(&address).copied().unwrap_or_default();
-        if all >= STREAMS || here >= STREAMS_PER_ADDRESS {
-            return Err(Error::new(
-                Reason::TooManyStreams,
-                "too many streams of the public keys",
-            )
-            .retry_after(MAX_AGE));
-        }
-        watching.insert(address, here + 1);
-        drop(watching);
-        Ok(Seat {
-            address,
-            watching: Arc::clone(&self.watching),
-        })
-    }
-}
-
-struct Seat {
-    address: Option<IpAddr>,
-    watching: Arc<Mutex<HashMap<Option<IpAddr>, usize>>>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = watching.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                watching.remove(&self.address);
-            }
         }
     }
 }
@@ -104,15 +68,33 @@ impl SigningKeyService for SigningKeys {
         &self,
         request: Request<proto::WatchJwksRequest>,
     ) -> Result<Response<JwksStream>, Status> {
-        let address = CallContext::of(request.extensions()).map(|context| context.client.ip());
-        let seat = self.seat(address)?;
-        let (sender, receiver) = mpsc::channel(1);
+        let context = CallContext::of(request.extensions());
+        let seat = self
+            .streams
+            .take(context.map(|context| context.client.network()));
+        let seat = seat.map_err(|_full| {
+            Error::new(
+                Reason::TooManyStreams,
+                "too many streams of the public keys",
+            )
+            .retry_after(MAX_AGE)
+        })?;
+        // One place for a message on its way, one for the last word, which is kept free for it.
+        let (sender, receiver) = mpsc::channel(2);
+        let last_word = sender.clone().reserve_owned().await;
+        let last_word =
+            last_word.map_err(|error| Error::internal("the stream is closed").because(error))?;
         let service = self.clone();
         self.tasks.spawn(async move {
-            let _seat = seat;
-            service.send_keys(sender).await;
+            if let Err(error) = service.send_keys(sender).await {
+                last_word.send(Err(error.into()));
+            }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let messages = ReceiverStream::new(receiver).map(move |message| {
+            let _taken = &seat;
+            message
+        });
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn list_signing_keys(
@@ -145,31 +127,36 @@ impl SigningKeyService for SigningKeys {
 }
 
 impl SigningKeys {
-    /// The whole set now, whenever it changes, and every so often.
-    async fn send_keys(&self, sender: mpsc::Sender<Result<proto::WatchJwksResponse, Status>>) {
+    /// The whole set now, whenever it changes, and every so often, until the reader has gone or the server ends.
+    /// SUBSCRIBER_TOO_SLOW where the reader does not read.
+    async fn send_keys(
+        &self,
+        sender: mpsc::Sender<Result<proto::WatchJwksResponse, Status>>,
+    ) -> Result<()> {
         let mut changes = self.authority.keyring.changes();
         loop {
             changes.mark_unchanged();
             let message = proto::WatchJwksResponse {
                 jwks: Some(self.jwks()),
             };
+            let taken = tokio::time::timeout(PATIENCE, sender.send(Ok(message)));
             tokio::select! {
-                sent = sender.send(Ok(message)) => {
-                    if sent.is_err() {
-                        return;
-                    }
-                }
-                () = self.draining.cancelled() => return,
+                taken = taken => match taken {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Ok(()),
+                    Err(_) => return Err(Error::new(Reason::SubscriberTooSlow, "the subscriber fell behind")),
+                },
+                () = self.draining.cancelled() => return Ok(()),
             }
             tokio::select! {
                 news = changes.changed() => {
                     if news.is_err() {
-                        return;
+                        return Ok(());
                     }
                 }
                 () = tokio::time::sleep(MAX_AGE) => {}
-                () = self.draining.cancelled() => return,
-                () = sender.closed() => return,
+                () = self.draining.cancelled() => return Ok(()),
+                () = sender.closed() => return Ok(()),
             }
         }
     }

@@ -3,7 +3,7 @@
 //! hyper is served directly rather than through tonic's `Server`, which answers a client's deadline with CANCELLED and drops
 //! the handler, spawns connections that nobody can await or cut, and waits for one that never spoke.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -64,7 +64,7 @@ pub async fn serve<S, B>(
     listener: TcpListener,
     calls: S,
     settings: TransportSettings,
-    seats: Seats,
+    seats: Seats<IpAddr>,
     ending: Ending,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,

@@ -1,6 +1,6 @@
 //! HTTP/1.1 connections: as many as there are seats, silent no longer than allowed, ended with the server.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -21,7 +21,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     patience: Duration,
-    seats: Seats,
+    seats: Seats<IpAddr>,
     ending: Ending,
 ) {
     let shared = ending.clone();

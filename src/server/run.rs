@@ -220,11 +220,8 @@ fn direct(authority: &Arc<Authority>) -> DirectLayer<TokenServiceServer<Tokens>>
 fn routes(authority: &Arc<Authority>, life: &Life) -> Routes {
     let (draining, tasks) = (life.draining.clone(), life.background.clone());
     let keys = ApiKeyServiceServer::new(ApiKeys(Arc::clone(authority)));
-    let revocations = RevocationServiceServer::new(Revocations {
-        authority: Arc::clone(authority),
-        draining: draining.clone(),
-        tasks: tasks.clone(),
-    });
+    let revocations = Revocations::new(Arc::clone(authority), draining.clone(), tasks.clone());
+    let revocations = RevocationServiceServer::new(revocations);
     let signing_keys =
         SigningKeyServiceServer::new(SigningKeys::new(Arc::clone(authority), draining, tasks));
     Routes::new(keys.max_decoding_message_size(REQUEST_MAX))

@@ -53,4 +53,5 @@ mod sign_in;
 mod transport;
 mod watch_closing;
 mod watch_cursors;
+mod watch_limits;
 mod watch_promises;
