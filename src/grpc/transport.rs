@@ -14,12 +14,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::codegen::{Bytes, StdError};
 use tower::Service;
 
 use crate::{
     connections::{Accepted, ClientAddress, Ending, Seats, accept::accept},
+    grpc::methods::{Method, Shape},
     random,
     telemetry::metrics as names,
 };
@@ -40,6 +41,8 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 const LOCAL_RESETS_MAX: usize = 1024;
 /// How long an idle connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long readers of streams may take for the last word when the server ends.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -109,11 +112,11 @@ where
     if is_http1(&preface) {
         return answer_http1(stream, settings.first_byte_timeout).await;
     }
-    let open = Arc::new(());
+    let open = Open::default();
     let service = CallsOf {
         calls,
         client: ClientAddress::new(peer),
-        open: Arc::clone(&open),
+        open: open.clone(),
     };
     let io = TokioIo::new(Replayed::new(preface, stream));
     let mut connection =
@@ -130,7 +133,7 @@ where
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             ended = &mut connection => ended,
-            () = idle(&open) => Ok(()),
+            () = open.none_left(&ending.draining) => Ok(()),
         }
     };
     if let Err(error) = ended {
@@ -183,17 +186,6 @@ fn builder(settings: TransportSettings, tasks: &TaskTracker) -> http2::Builder<T
     builder
 }
 
-/// Ends when no call has been open for a while: a client that has gone to sleep must not hold up the end.
-async fn idle(open: &Arc<()>) {
-    loop {
-        sleep(GOODBYE).await;
-        // One is the connection's task's, one its service's.
-        if Arc::strong_count(open) <= 2 {
-            return;
-        }
-    }
-}
-
 fn with_jitter(age: Duration) -> Duration {
     let [drawn] = random::bytes::<1>().unwrap_or([128]);
     age.mul_f64(0.9 + f64::from(drawn) / 1_280.0)
@@ -212,12 +204,52 @@ where
     }
 }
 
+/// What is open on a connection, each as a clone.
+#[derive(Debug, Clone, Default)]
+struct Open {
+    unary: Arc<()>,
+    streams: Arc<()>,
+}
+
+impl Open {
+    fn of(&self, path: &str) -> &Arc<()> {
+        match Method::at(path).shape() {
+            Shape::Unary => &self.unary,
+            Shape::ServerStream | Shape::ClientStream => &self.streams,
+        }
+    }
+
+    /// Ends when no call has been open for a while: a client that has gone to sleep must not hold up the end. When the server
+    /// ends, streams hold it up no longer than their last word takes to those who read.
+    async fn none_left(&self, draining: &CancellationToken) {
+        let nothing_but_streams = async {
+            draining.cancelled().await;
+            sleep(LAST_WORD).await;
+            idle([&self.unary]).await;
+        };
+        tokio::select! {
+            () = idle([&self.unary, &self.streams]) => {}
+            () = nothing_but_streams => {}
+        }
+    }
+}
+
+async fn idle<const N: usize>(kinds: [&Arc<()>; N]) {
+    loop {
+        sleep(GOODBYE).await;
+        // One is the connection's task's, one its service's.
+        if kinds.iter().all(|open| Arc::strong_count(open) <= 2) {
+            return;
+        }
+    }
+}
+
 /// The calls of one connection.
 #[derive(Debug)]
 struct CallsOf<S> {
     calls: S,
     client: ClientAddress,
-    open: Arc<()>,
+    open: Open,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for CallsOf<S>
@@ -231,7 +263,8 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.client);
+        let open = Arc::clone(self.open.of(request.uri().path()));
         // The layers are always ready, as their folder promises.
-        Holding::new(self.calls.clone().call(request), Arc::clone(&self.open))
+        Holding::new(self.calls.clone().call(request), open)
     }
 }

@@ -13,7 +13,10 @@ use std::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tempfile::TempDir;
 use token_authority::proto::{self, token_service_client::TokenServiceClient};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 use tonic::transport::Channel;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -148,6 +151,16 @@ impl Binary {
     pub(crate) fn terminate(&self) {
         let id = Pid::from_child(self.child.as_ref().unwrap());
         kill_process(id, Signal::TERM).unwrap();
+    }
+
+    /// Waits until its log has this text.
+    pub(crate) async fn says(&self, text: &str) {
+        let saying = async {
+            while !self.log.lock().unwrap().contains(text) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, saying).await.expect("it says so");
     }
 
     /// Waits until the process has ended; what it said, and its data directory.
