@@ -53,11 +53,6 @@ pub fn violated_constraint(error: &DbErr) -> Option<String> {
 
 const SQLITE_CONSTRAINT_PRIMARYKEY: &str = "1555";
 
-/// Whether the database, rather than the statement, is at fault.
-pub(super) fn is_unavailable(error: &DbErr) -> bool {
-    matches!(meaning(error), Meaning::Unavailable)
-}
-
 enum Meaning {
     /// The database cannot be reached, or cannot do anything now.
     Unavailable,

@@ -4,7 +4,7 @@
 //! `&impl ConnectionTrait`. Nothing is written outside a transaction.
 //!
 //! In reading order: `settings`, `sqlite` and `postgres` (how each engine is opened), `pool` (connections that can be
-//! replaced), `transaction`, `session_lock`, `listener`, `migrate`, `error`, `entity` (one file a table).
+//! replaced), `transaction`, `session_lock`, `migrate`, `error`, `entity` (one file a table).
 
 pub mod api_keys;
 pub mod audit;
@@ -12,7 +12,6 @@ pub mod authority;
 pub mod entity;
 mod error;
 pub mod idempotency_keys;
-mod listener;
 mod migrate;
 mod pool;
 mod postgres;
@@ -47,12 +46,11 @@ pub use sea_orm::ConnectionTrait;
 
 pub use self::{
     error::violated_constraint,
-    listener::Listener,
     migrate::{MigrationState, migrate_up, migration_status, require_current_schema},
     pool::{Pool, PoolUse},
     session_lock::SessionLock,
     settings::{DatabaseLocation, DatabaseSettings},
-    transaction::{Savepoint, Transaction},
+    transaction::Transaction,
 };
 use crate::error::{Error, Result};
 

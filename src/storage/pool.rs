@@ -140,8 +140,8 @@ impl Pool {
         self.0.current.load().connection.clone()
     }
 
-    /// What a listener takes its connection from. PostgreSQL only.
-    pub(super) fn sqlx_pool(&self) -> PgPool {
+    /// PostgreSQL only.
+    fn sqlx_pool(&self) -> PgPool {
         self.connection().get_postgres_connection_pool().clone()
     }
 

@@ -8,27 +8,20 @@ use std::{
 
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
-    TransactionTrait, entity::prelude::async_trait::async_trait,
+    entity::prelude::async_trait::async_trait,
 };
 
-use super::{error::is_unavailable, pool::Loan};
+use super::pool::Loan;
 use crate::error::Result;
 
 /// A transaction. Dropping it rolls back.
 ///
 /// Once a statement has failed, nothing further is done in it, on either engine: PostgreSQL answers COMMIT with a ROLLBACK
-/// then, which `sqlx` takes for success, and SQLite, out of disk space, rolls back and goes on without a transaction. What may
-/// fail goes into a [`Savepoint`].
+/// then, which `sqlx` takes for success, and SQLite, out of disk space, rolls back and goes on without a transaction.
 pub struct Transaction {
     inner: DatabaseTransaction,
     failed: AtomicBool,
     loan: Loan,
-}
-
-/// A part of a transaction that can fail alone. Dropping it undoes the part.
-pub struct Savepoint<'a> {
-    part: Transaction,
-    whole: &'a Transaction,
 }
 
 impl Transaction {
@@ -53,15 +46,6 @@ impl Transaction {
         Ok(())
     }
 
-    /// Begins a part that can fail alone.
-    pub async fn savepoint(&self) -> Result<Savepoint<'_>> {
-        let part = self.answered(self.inner.begin()).await?;
-        Ok(Savepoint {
-            part: Self::new(part, self.loan.clone()),
-            whole: self,
-        })
-    }
-
     async fn answered<T>(
         &self,
         answer: impl Future<Output = Result<T, DbErr>> + Send,
@@ -81,28 +65,6 @@ impl Transaction {
             ));
         }
         Ok(())
-    }
-}
-
-impl Savepoint<'_> {
-    /// Keeps the part, for as long as the whole lasts.
-    pub async fn release(self) -> Result<()> {
-        let Self { part, whole } = self;
-        part.refuse_after_failure()?;
-        whole.answered(part.inner.commit()).await?;
-        Ok(())
-    }
-
-    async fn answered<T>(
-        &self,
-        answer: impl Future<Output = Result<T, DbErr>> + Send,
-    ) -> Result<T, DbErr> {
-        let answer = self.part.answered(answer).await;
-        if answer.as_ref().is_err_and(is_unavailable) {
-            // The connection, or the disk: there is nothing left to go back to.
-            self.whole.failed.store(true, Ordering::Relaxed);
-        }
-        answer
     }
 }
 
@@ -129,43 +91,10 @@ impl ConnectionTrait for Transaction {
     }
 }
 
-#[async_trait]
-impl ConnectionTrait for Savepoint<'_> {
-    fn get_database_backend(&self) -> DbBackend {
-        self.part.get_database_backend()
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.answered(self.part.inner.execute_raw(statement)).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.answered(self.part.inner.execute_unprepared(sql)).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.answered(self.part.inner.query_one_raw(statement))
-            .await
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.answered(self.part.inner.query_all_raw(statement))
-            .await
-    }
-}
-
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction")
             .field("failed", &self.failed)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Savepoint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Savepoint")
-            .field("failed", &self.part.failed)
             .finish_non_exhaustive()
     }
 }

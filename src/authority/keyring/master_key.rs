@@ -14,7 +14,7 @@ use std::{
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    hkdf, hmac,
+    hkdf,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -146,11 +146,6 @@ impl MasterKey {
         Ok(sealed)
     }
 
-    /// Whether this key made `sealed`, rather than another of those configured.
-    pub fn has_sealed(&self, sealed: &[u8]) -> bool {
-        split(sealed).is_some_and(|(id, _, _)| id == self.id.as_bytes())
-    }
-
     /// Decrypts what [`MasterKey::seal`] made. `INTERNAL` where another key made it, it was changed, or `associated` is not
     /// the same.
     pub fn open(&self, sealed: &[u8], associated: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
@@ -175,12 +170,6 @@ impl MasterKey {
         expand(&self.root, &[b"derive/", purpose.as_bytes()])
     }
 
-    /// A key of its own with which texts are authenticated for `purpose`.
-    pub fn mac_key(&self, purpose: &str) -> Result<MacKey> {
-        let key = expand(&self.root, &[b"mac/", purpose.as_bytes()])?;
-        Ok(MacKey(hmac::Key::new(hmac::HMAC_SHA256, &*key)))
-    }
-
     /// What an API key's secret is made of: the same for the same `seed` and `info`, and nothing without this key.
     pub fn expand(&self, seed: &[u8; LENGTH], info: &[u8]) -> Result<Zeroizing<[u8; LENGTH]>> {
         expand(&self.root, &[b"expand/", seed, info])
@@ -190,29 +179,6 @@ impl MasterKey {
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MasterKey({})", self.id)
-    }
-}
-
-/// Authenticates texts with HMAC-SHA-256 (RFC 2104).
-pub struct MacKey(hmac::Key);
-
-impl MacKey {
-    /// The tag of a text.
-    pub fn tag(&self, text: &[u8]) -> [u8; 32] {
-        let mut tag = [0; 32];
-        tag.copy_from_slice(hmac::sign(&self.0, text).as_ref());
-        tag
-    }
-
-    /// Whether `tag` is that of the text, in constant time.
-    pub fn verifies(&self, text: &[u8], tag: &[u8]) -> bool {
-        hmac::verify(&self.0, text, tag).is_ok()
-    }
-}
-
-impl fmt::Debug for MacKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MacKey")
     }
 }
 
@@ -343,8 +309,6 @@ mod tests {
         assert_ne!(key(1).seal(b"private", b"kid/EdDSA").unwrap(), sealed);
         assert!(key(1).open(&sealed, b"kid/ES256").is_err());
         assert!(key(2).open(&sealed, b"kid/EdDSA").is_err());
-        assert!(key(1).has_sealed(&sealed));
-        assert!(!key(2).has_sealed(&sealed));
         for position in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[position] ^= 1;
@@ -363,22 +327,11 @@ mod tests {
             key.expand(&[1; 32], b"a").unwrap(),
             key.expand(&[0; 32], b"b").unwrap(),
             Zeroizing::new(key.check_value().unwrap()),
-            Zeroizing::new(key.mac_key("a").unwrap().tag(b"")),
         ];
         for (index, one) in derived.iter().enumerate() {
             assert!(derived[..index].iter().all(|other| other != one), "{index}");
         }
         assert_eq!(derived[0], key.derive("a").unwrap());
-    }
-
-    #[test]
-    fn a_tag_is_of_one_text_and_one_purpose() {
-        let mac = key(1).mac_key("cursor").unwrap();
-        let tag = mac.tag(b"text");
-        assert!(mac.verifies(b"text", &tag));
-        assert!(!mac.verifies(b"Text", &tag));
-        assert!(!mac.verifies(b"text", &tag[..31]));
-        assert!(!key(1).mac_key("audit").unwrap().verifies(b"text", &tag));
     }
 
     #[test]

@@ -14,9 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::{Place, count_spaces, space, write_space};
 use crate::{
     error::Reason,
-    storage::{
-        Database, DatabaseLocation, DatabaseSettings, Listener, SessionLock, entity::spaces,
-    },
+    storage::{Database, DatabaseLocation, DatabaseSettings, SessionLock, entity::spaces},
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -187,27 +185,6 @@ async fn a_session_lock_lasts_as_long_as_its_connection() {
     );
     held.check().await.unwrap_err();
     assert!(take().await.unwrap().is_some());
-}
-
-#[tokio::test]
-async fn a_listener_hears_what_is_committed() {
-    let Some(place) = Place::postgres().await else {
-        return;
-    };
-    let database = place.open().await;
-    let mut listener = Listener::open(&database, "tail", "revocations")
-        .await
-        .unwrap();
-    let transaction = database.begin().await.unwrap();
-    transaction
-        .execute_unprepared("NOTIFY revocations")
-        .await
-        .unwrap();
-    let early = tokio::time::timeout(SHORT, listener.heard()).await;
-    assert!(early.is_err());
-    transaction.commit().await.unwrap();
-    let heard = tokio::time::timeout(Duration::from_secs(10), listener.heard());
-    heard.await.unwrap().unwrap();
 }
 
 #[tokio::test]
