@@ -89,11 +89,16 @@ impl Watching {
 
     /// Reads to the end of the stream, and says whether its last message was that the server closes it.
     pub(crate) async fn closes(&mut self) -> bool {
-        let mut closing = false;
-        while let Some(message) = self.next().await.unwrap() {
-            closing = matches!(message.message, Some(Message::Closing(_)));
-        }
-        closing
+        let reading = async {
+            let mut closing = false;
+            while let Some(message) = self.0.message().await.unwrap() {
+                closing = matches!(message.message, Some(Message::Closing(_)));
+            }
+            closing
+        };
+        tokio::time::timeout(PATIENCE, reading)
+            .await
+            .expect("the end of the stream")
     }
 }
 
