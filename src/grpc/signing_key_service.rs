@@ -128,7 +128,7 @@ impl SigningKeyService for SigningKeys {
 
 impl SigningKeys {
     /// The whole set now, whenever it changes, and every so often, until the reader has gone or the server ends.
-    /// SUBSCRIBER_TOO_SLOW where the reader does not read.
+    /// `SUBSCRIBER_TOO_SLOW` where the reader does not read.
     async fn send_keys(
         &self,
         sender: mpsc::Sender<Result<proto::WatchJwksResponse, Status>>,
