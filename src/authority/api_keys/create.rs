@@ -133,8 +133,8 @@ async fn owner(
 async fn lock_owner(transaction: &Transaction, owner: &Standing) -> Result<Standing> {
     storage::users::lock_shared(transaction, &owner.user.id).await?;
     storage::spaces::lock_shared(transaction, &owner.space.id).await?;
-    let space = Some(owner.space.id.as_str());
-    storage::standing::standing(transaction, owner.user.id.as_str(), space)
+    let (user, space) = (owner.user.id.named(), owner.space.id.named());
+    storage::standing::standing(transaction, &user, Some(&space))
         .await?
         .filter(Standing::acts_here)
         .ok_or_else(|| Error::not_found("user"))

@@ -8,7 +8,7 @@ use crate::{
     },
     clock::Timestamp,
     domain::{
-        ids::{ApiKeyId, EventId, SpaceId, UserId},
+        ids::{ApiKeyId, EventId, NamedUser, SpaceId, UserId},
         permission,
         revocation::{Decision, Entry, FORGET_AFTER, Position, Reason, Subject},
     },
@@ -169,8 +169,9 @@ async fn any_user(authority: &Authority, caller: &Caller, named: &UserId) -> Res
             "system",
         ));
     }
-    let standing = storage::standing::standing(authority.db.reader(), named.as_str(), None).await?;
-    standing
+    let named = NamedUser::parse(named.as_str())?;
+    storage::standing::standing(authority.db.reader(), &named, None)
+        .await?
         .map(|standing| standing.user.id)
         .ok_or_else(|| Error::not_found("user"))
 }

@@ -202,8 +202,8 @@ impl Rotation {
                 .ok_or_else(Error::credentials_invalid)?;
             return Ok((key.standing.clone(), key.granted.clone(), Some(key)));
         }
-        let space = Some(old.space_id.as_str());
-        let standing = storage::standing::standing(transaction, old.subject.as_str(), space)
+        let (user, space) = (old.subject.named(), old.space_id.named());
+        let standing = storage::standing::standing(transaction, &user, Some(&space))
             .await?
             .filter(|standing| standing.acts_here() && !standing.user.disabled)
             .ok_or_else(Error::credentials_invalid)?;
