@@ -19,7 +19,7 @@ use crate::{
         ids::{ApiKeyId, SpaceId},
         jwt::{self, AccessToken, Rejection},
         permission::PermissionSet,
-        revocation::{About, Position, Subject, Targets},
+        revocation::{About, Decision, Position, Subject, Targets},
     },
     error::{Error, Reason, Result},
     log::Applied,
@@ -295,9 +295,7 @@ impl Credential {
             }
             // Whatever else touches a key, it is looked at again as it stands in this transaction.
             Self::ApiKey(key) => {
-                let touched = since
-                    .iter()
-                    .any(|entry| is_touched(key, &entry.decision.subject));
+                let touched = since.iter().any(|entry| is_touched(key, &entry.decision));
                 touched && !is_still_good(key, transaction, authority.clock.now()).await?
             }
         };
@@ -313,13 +311,16 @@ fn names(subject: &Subject, key: &ApiKeyId) -> bool {
     matches!(subject, Subject::ApiKey(id) if id == key)
 }
 
-fn is_touched(key: &KeyRecord, subject: &Subject) -> bool {
-    match subject {
+fn is_touched(key: &KeyRecord, decision: &Decision) -> bool {
+    let here = |space: &SpaceId| *space == key.standing.space.id;
+    match &decision.subject {
         Subject::Token(_) | Subject::Session(_) | Subject::SigningKey(_) => false,
         Subject::User(id) => *id == key.standing.user.id,
         Subject::ApiKey(id) => *id == key.id,
-        Subject::Role(name) => key.standing.roles.contains_key(name),
-        Subject::Space(id) => *id == key.standing.space.id,
+        Subject::Role(name) => {
+            key.standing.roles.contains_key(name) && decision.space_id.as_ref().is_none_or(here)
+        }
+        Subject::Space(id) => here(id),
         Subject::Everything | Subject::Unknown => true,
     }
 }

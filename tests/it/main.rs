@@ -50,6 +50,7 @@ mod revoking;
 mod rotate;
 mod secrets;
 mod sign_in;
+mod tenants;
 mod transport;
 mod watch_closing;
 mod watch_cursors;
