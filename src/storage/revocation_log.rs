@@ -135,6 +135,8 @@ pub struct Found {
     pub position: Option<Position>,
     /// When it was decided.
     pub create_time: Timestamp,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// The first entry that revokes `subject` in `space`, at once and sparing none, decided at `since` or later.
@@ -167,12 +169,13 @@ async fn find_where(
     condition: &str,
     values: Vec<Value>,
 ) -> Result<Option<Found>> {
-    let mut sql =
-        format!("SELECT event_id, position, create_time FROM revocation_log WHERE {condition}");
+    let mut sql = format!(
+        "SELECT event_id, position, create_time, reason FROM revocation_log WHERE {condition}"
+    );
     if engine_of(db) == Engine::Postgres {
         // One statement, one snapshot: what is being moved is seen in one place or the other.
         sql = format!(
-            "SELECT event_id, NULL::bigint AS position, create_time FROM revocation_inbox WHERE {condition}
+            "SELECT event_id, NULL::bigint AS position, create_time, reason FROM revocation_inbox WHERE {condition}
              UNION ALL {sql}"
         );
     }
@@ -184,6 +187,7 @@ async fn find_where(
         event_id: EventId::known(row.try_get::<String>("", "event_id")?),
         position: row.try_get::<Option<i64>>("", "position")?.map(place),
         create_time: Timestamp::from_micros(row.try_get("", "create_time")?),
+        reason: reason(row.try_get("", "reason")?),
     }))
 }
 
@@ -248,7 +252,7 @@ impl From<Row> for Entry {
                 space_id: (!row.space_id.is_empty()).then(|| SpaceId::known(row.space_id)),
                 sessions_until: row.sessions_until.map(Timestamp::from_micros),
                 effective_time: row.effective_time.map(Timestamp::from_micros),
-                reason: Reason::try_from(i32::from(row.reason)).unwrap_or_default(),
+                reason: reason(row.reason),
             },
             create_time: Timestamp::from_micros(row.create_time),
             forget_time: Timestamp::from_micros(row.forget_time),
@@ -258,6 +262,10 @@ impl From<Row> for Entry {
 
 fn place(position: i64) -> Position {
     Position(u64::try_from(position).unwrap_or_default())
+}
+
+fn reason(column: i16) -> Reason {
+    Reason::try_from(i32::from(column)).unwrap_or_default()
 }
 
 /// As the contract numbers them.

@@ -21,6 +21,7 @@
 mod support;
 
 mod api_keys;
+mod audit;
 mod authorization;
 mod canary;
 mod cancelled_calls;
