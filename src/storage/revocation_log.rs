@@ -23,6 +23,9 @@ const COLUMNS: &str = "event_id, kind, subject_kind, subject_id, space_id, sessi
                        forget_time, reason";
 
 /// Appends a decision in the caller's transaction.
+///
+/// Where the clock stands behind the newest entry, the decision is dated as that one is, and is remembered as long from there:
+/// what it kills may have been issued before the clock was set back.
 pub async fn append(
     db: &impl ConnectionTrait,
     event_id: &EventId,
@@ -30,13 +33,18 @@ pub async fn append(
     create_time: Timestamp,
     forget_time: Timestamp,
 ) -> Result<()> {
-    let table = match engine_of(db) {
-        Engine::Sqlite => "revocation_log",
-        Engine::Postgres => "revocation_inbox",
+    let (table, later) = match engine_of(db) {
+        Engine::Sqlite => ("revocation_log", "max"),
+        Engine::Postgres => ("revocation_inbox", "greatest"),
     };
     let (subject_kind, subject_id) = subject_columns(&decision.subject);
-    let sql =
-        format!("INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+    let newest = "(SELECT coalesce(max(create_time), 0) FROM
+                   (SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1) AS newest)";
+    let sql = format!(
+        "INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7,
+             {later}($8, {newest}), {later}($8, {newest}) + $9, $10)"
+    );
+    let remembered = i64::try_from(forget_time.since(create_time).as_micros()).unwrap_or(i64::MAX);
     let values: [Value; 10] = [
         event_id.as_str().into(),
         kind_column(decision.kind).into(),
@@ -50,7 +58,7 @@ pub async fn append(
         decision.sessions_until.map(Timestamp::micros).into(),
         decision.effective_time.map(Timestamp::micros).into(),
         create_time.micros().into(),
-        forget_time.micros().into(),
+        remembered.into(),
         i16::try_from(decision.reason as i32)
             .unwrap_or_default()
             .into(),

@@ -25,6 +25,7 @@ mod audit;
 mod authorization;
 mod canary;
 mod cancelled_calls;
+mod clock_set_back;
 mod configuration;
 mod crashes;
 mod cutoffs;
