@@ -58,8 +58,19 @@ pub enum Credential {
     ApiKey(Arc<KeyRecord>),
 }
 
-/// A verdict: the credential and the place of the log it reflects, or why not.
-pub type Verdict = Result<(Credential, Position), Inactive>;
+/// A token that was found good.
+#[derive(Debug, Clone)]
+pub struct Good {
+    /// What was presented.
+    pub credential: Credential,
+    /// The place of the log that this reflects.
+    pub position: Position,
+    /// By which of an API key's secrets.
+    secret: i64,
+}
+
+/// A verdict: what was found good, or why not.
+pub type Verdict = Result<Good, Inactive>;
 
 impl Default for Credentials {
     fn default() -> Self {
@@ -87,7 +98,18 @@ impl Authority {
         {
             return Ok(Err(Inactive::Revoked));
         }
-        Ok(Ok((Credential::AccessToken(verified), applied.position())))
+        Ok(Ok(Good {
+            credential: Credential::AccessToken(verified),
+            position: applied.position(),
+            secret: 0,
+        }))
+    }
+
+    /// Notes that a token was accepted, presented from `address`: of API keys it is known when they were used, and from where.
+    pub fn note_use(&self, good: &Good, address: &str, now: Timestamp) {
+        if let Credential::ApiKey(key) = &good.credential {
+            self.last_use.note(key, good.secret, address, now);
+        }
     }
 
     /// Whether `token` is a JWT that we signed and that has not expired, whatever was revoked.
@@ -141,12 +163,11 @@ impl Authority {
         let Some((record, position)) = self.key_record(&presented.id).await? else {
             return Ok(Err(Inactive::Unknown));
         };
-        let secret = match record.check(&presented, now) {
-            Ok(secret) => secret,
-            Err(inactive) => return Ok(Err(inactive)),
-        };
-        self.last_use.note(&record, secret, now);
-        Ok(Ok((Credential::ApiKey(record), position)))
+        Ok(record.check(&presented, now).map(|secret| Good {
+            credential: Credential::ApiKey(record),
+            position,
+            secret,
+        }))
     }
 
     /// The record of a key as it stands now, and the place of the log it reflects. None where there is no such key.

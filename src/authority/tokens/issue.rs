@@ -86,12 +86,12 @@ pub async fn for_api_key(
     call: &Call,
 ) -> Result<IssuedToken> {
     let now = authority.clock.now();
-    let Ok((Credential::ApiKey(key), _)) = authority.judge(api_key_token, now).await? else {
+    let Ok(good) = authority.judge(api_key_token, now).await? else {
         return Err(Error::credentials_invalid());
     };
-    authority
-        .last_use
-        .note_address(&key.id, &call.client_address);
+    let Credential::ApiKey(key) = &good.credential else {
+        return Err(Error::credentials_invalid());
+    };
     if !key.allowed_cidrs.is_empty() {
         return Err(Error::new(
             Reason::ApiKeyBound,
@@ -102,12 +102,13 @@ pub async fn for_api_key(
     if wanted.space()?.is_some_and(|named| !space.is_named(&named)) {
         return Err(Error::not_found("space"));
     }
+    authority.note_use(&good, &call.client_address, now);
     // The record is as old as its position says: what changed since then must count against the token.
     let rev = key.position;
     let grant = Grant {
         standing: &key.standing,
         granted: &key.granted,
-        key: Some(&key),
+        key: Some(key),
         rev,
     };
     mint(authority, &grant, wanted, now)

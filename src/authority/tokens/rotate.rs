@@ -59,10 +59,7 @@ pub async fn rotate(
         return answer_again(authority, request, &held, until).await;
     }
     // Not rotated, yet dead as such: somebody revoked just this token.
-    if !matches!(
-        authority.judge(access_token, now).await?,
-        Ok((Credential::AccessToken(_), _))
-    ) {
+    if authority.judge(access_token, now).await?.is_err() {
         return Err(Error::credentials_invalid());
     }
     let rotation = Rotation {
