@@ -30,6 +30,9 @@ use crate::{
 const REMEMBERED: usize = 65_536;
 /// How long an API key's record is remembered at most.
 const RECORD_LIFE: Duration = Duration::from_mins(5);
+/// How many ids that no key has are remembered, and for how long: few and short.
+const UNKNOWN_REMEMBERED: usize = 1024;
+const UNKNOWN_LIFE: Duration = Duration::from_secs(1);
 /// How often a record is loaded again that was touched while it was being loaded.
 const ATTEMPTS: usize = 8;
 
@@ -38,6 +41,8 @@ const ATTEMPTS: usize = 8;
 pub struct Credentials {
     verified: Cache<[u8; 32], Arc<VerifiedToken>>,
     records: Cache<ApiKeyId, Arc<KeyRecord>>,
+    /// Ids that no key had, and when that was read, in time since boot.
+    unknown: Cache<ApiKeyId, Duration>,
 }
 
 /// A JWT whose signature was checked.
@@ -77,7 +82,20 @@ impl Default for Credentials {
         Self {
             verified: Cache::new(REMEMBERED),
             records: Cache::new(REMEMBERED),
+            unknown: Cache::new(UNKNOWN_REMEMBERED),
         }
+    }
+}
+
+impl Credentials {
+    /// A key has just been made, whoever asked for its id before.
+    pub fn note_made(&self, id: &ApiKeyId) {
+        self.unknown.remove(id);
+    }
+
+    fn knows_none(&self, id: &ApiKeyId) -> bool {
+        let read = self.unknown.get(id);
+        read.is_some_and(|read| boottime().saturating_sub(read) < UNKNOWN_LIFE)
     }
 }
 
@@ -172,11 +190,19 @@ impl Authority {
 
     /// The record of a key as it stands now, and the place of the log it reflects. None where there is no such key.
     pub async fn key_record(&self, id: &ApiKeyId) -> Result<Option<(Arc<KeyRecord>, Position)>> {
+        if self.credentials.knows_none(id) {
+            drop(self.log.applied()?);
+            return Ok(None);
+        }
         for _ in 0..ATTEMPTS {
+            let begun = boottime();
             let load = self.load_record(id);
             let record = match self.credentials.records.get_or_insert_async(id, load).await {
                 Ok(record) => record,
-                Err(LoadFailure::Missing) => return Ok(None),
+                Err(LoadFailure::Missing) => {
+                    self.credentials.unknown.insert(id.clone(), begun);
+                    return Ok(None);
+                }
                 Err(LoadFailure::Failed(error)) => return Err(error),
             };
             let applied = self.log.applied()?;

@@ -104,6 +104,7 @@ pub async fn create(
     };
     audit::record(&transaction, audit::Actor::caller(caller), done, now).await?;
     transaction.commit().await?;
+    authority.credentials.note_made(&id);
     Ok(Minted {
         key: described(authority, &id).await?,
         token,
