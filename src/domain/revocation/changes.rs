@@ -64,7 +64,7 @@ impl Changes {
             Subject::ApiKey(id) => drop(self.api_keys.insert(id.clone(), last)),
             Subject::Role(name) => {
                 let space = entry.decision.space_id.as_ref();
-                drop(self.roles.entry(name, space).insert_entry(last));
+                *self.roles.entry(name, space).or_insert(last) = last;
             }
             Subject::Space(id) => drop(self.spaces.insert(id.clone(), last)),
             Subject::Everything | Subject::Unknown => self.everything = entry.position,
