@@ -184,7 +184,7 @@ fn resident_mib(server: &Child) -> f64 {
 fn processor_time_over(server: &Child, span: Duration) -> Duration {
     let before = processor_time(server);
     thread::sleep(span);
-    processor_time(server) - before
+    processor_time(server).saturating_sub(before)
 }
 
 /// User and system time of all its threads, of `/proc/…/stat`: hundredths of a second.

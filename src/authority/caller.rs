@@ -6,7 +6,7 @@ use super::{Authority, Call, credentials::Credential};
 use crate::{
     clock::Timestamp,
     domain::{
-        ids::{ApiKeyId, RoleName, SpaceId, SpaceSlug, UserId},
+        ids::{ApiKeyId, NamedSpace, NamedUser, RoleName, SpaceId, SpaceSlug, UserId},
         permission::{self, BuiltInRole, PermissionSet},
         revocation::Position,
         standing::{Space, Standing},
@@ -108,11 +108,11 @@ impl Caller {
     /// or the caller may not know of it.
     pub async fn space(&self, authority: &Authority, named: &str) -> Result<Space> {
         let named = if named.is_empty() {
-            self.space_id().as_str()
+            self.space_id().named()
         } else {
-            named
+            NamedSpace::parse(named)?
         };
-        storage::spaces::find(authority.db.reader(), named)
+        storage::spaces::find(authority.db.reader(), &named)
             .await?
             .filter(|space| self.sees(&space.id))
             .ok_or_else(|| Error::not_found("space"))
@@ -127,11 +127,11 @@ impl Caller {
         space: &SpaceId,
     ) -> Result<Standing> {
         let named = if named.is_empty() {
-            self.user_id().as_str()
+            self.user_id().named()
         } else {
-            named
+            NamedUser::parse(named)?
         };
-        storage::standing::standing(authority.db.reader(), named, Some(space.as_str()))
+        storage::standing::standing(authority.db.reader(), &named, Some(&space.named()))
             .await?
             .filter(Standing::acts_here)
             .ok_or_else(|| Error::not_found("user"))

@@ -19,7 +19,7 @@ use crate::{
         ids::{ApiKeyId, SpaceId},
         jwt::{self, AccessToken, Rejection},
         permission::PermissionSet,
-        revocation::{About, Position, Subject, Targets},
+        revocation::{About, Decision, Position, Subject, Targets},
     },
     error::{Error, Reason, Result},
     log::Applied,
@@ -30,6 +30,9 @@ use crate::{
 const REMEMBERED: usize = 65_536;
 /// How long an API key's record is remembered at most.
 const RECORD_LIFE: Duration = Duration::from_mins(5);
+/// How many ids that no key has are remembered, and for how long: few and short.
+const UNKNOWN_REMEMBERED: usize = 1024;
+const UNKNOWN_LIFE: Duration = Duration::from_secs(1);
 /// How often a record is loaded again that was touched while it was being loaded.
 const ATTEMPTS: usize = 8;
 
@@ -38,6 +41,8 @@ const ATTEMPTS: usize = 8;
 pub struct Credentials {
     verified: Cache<[u8; 32], Arc<VerifiedToken>>,
     records: Cache<ApiKeyId, Arc<KeyRecord>>,
+    /// Ids that no key had, and when that was read, in time since boot.
+    unknown: Cache<ApiKeyId, Duration>,
 }
 
 /// A JWT whose signature was checked.
@@ -58,15 +63,39 @@ pub enum Credential {
     ApiKey(Arc<KeyRecord>),
 }
 
-/// A verdict: the credential and the place of the log it reflects, or why not.
-pub type Verdict = Result<(Credential, Position), Inactive>;
+/// A token that was found good.
+#[derive(Debug, Clone)]
+pub struct Good {
+    /// What was presented.
+    pub credential: Credential,
+    /// The place of the log that this reflects.
+    pub position: Position,
+    /// By which of an API key's secrets.
+    secret: i64,
+}
+
+/// A verdict: what was found good, or why not.
+pub type Verdict = Result<Good, Inactive>;
 
 impl Default for Credentials {
     fn default() -> Self {
         Self {
             verified: Cache::new(REMEMBERED),
             records: Cache::new(REMEMBERED),
+            unknown: Cache::new(UNKNOWN_REMEMBERED),
         }
+    }
+}
+
+impl Credentials {
+    /// A key has just been made, whoever asked for its id before.
+    pub fn note_made(&self, id: &ApiKeyId) {
+        self.unknown.remove(id);
+    }
+
+    fn knows_none(&self, id: &ApiKeyId) -> bool {
+        let read = self.unknown.get(id);
+        read.is_some_and(|read| boottime().saturating_sub(read) < UNKNOWN_LIFE)
     }
 }
 
@@ -87,7 +116,18 @@ impl Authority {
         {
             return Ok(Err(Inactive::Revoked));
         }
-        Ok(Ok((Credential::AccessToken(verified), applied.position())))
+        Ok(Ok(Good {
+            credential: Credential::AccessToken(verified),
+            position: applied.position(),
+            secret: 0,
+        }))
+    }
+
+    /// Notes that a token was accepted, presented from `address`: of API keys it is known when they were used, and from where.
+    pub fn note_use(&self, good: &Good, address: &str, now: Timestamp) {
+        if let Credential::ApiKey(key) = &good.credential {
+            self.last_use.note(key, good.secret, address, now);
+        }
     }
 
     /// Whether `token` is a JWT that we signed and that has not expired, whatever was revoked.
@@ -141,21 +181,28 @@ impl Authority {
         let Some((record, position)) = self.key_record(&presented.id).await? else {
             return Ok(Err(Inactive::Unknown));
         };
-        let secret = match record.check(&presented, now) {
-            Ok(secret) => secret,
-            Err(inactive) => return Ok(Err(inactive)),
-        };
-        self.last_use.note(&record, secret, now);
-        Ok(Ok((Credential::ApiKey(record), position)))
+        Ok(record.check(&presented, now).map(|secret| Good {
+            credential: Credential::ApiKey(record),
+            position,
+            secret,
+        }))
     }
 
     /// The record of a key as it stands now, and the place of the log it reflects. None where there is no such key.
     pub async fn key_record(&self, id: &ApiKeyId) -> Result<Option<(Arc<KeyRecord>, Position)>> {
+        if self.credentials.knows_none(id) {
+            drop(self.log.applied()?);
+            return Ok(None);
+        }
         for _ in 0..ATTEMPTS {
+            let begun = boottime();
             let load = self.load_record(id);
             let record = match self.credentials.records.get_or_insert_async(id, load).await {
                 Ok(record) => record,
-                Err(LoadFailure::Missing) => return Ok(None),
+                Err(LoadFailure::Missing) => {
+                    self.credentials.unknown.insert(id.clone(), begun);
+                    return Ok(None);
+                }
                 Err(LoadFailure::Failed(error)) => return Err(error),
             };
             let applied = self.log.applied()?;
@@ -295,9 +342,7 @@ impl Credential {
             }
             // Whatever else touches a key, it is looked at again as it stands in this transaction.
             Self::ApiKey(key) => {
-                let touched = since
-                    .iter()
-                    .any(|entry| is_touched(key, &entry.decision.subject));
+                let touched = since.iter().any(|entry| is_touched(key, &entry.decision));
                 touched && !is_still_good(key, transaction, authority.clock.now()).await?
             }
         };
@@ -313,13 +358,16 @@ fn names(subject: &Subject, key: &ApiKeyId) -> bool {
     matches!(subject, Subject::ApiKey(id) if id == key)
 }
 
-fn is_touched(key: &KeyRecord, subject: &Subject) -> bool {
-    match subject {
+fn is_touched(key: &KeyRecord, decision: &Decision) -> bool {
+    let here = |space: &SpaceId| *space == key.standing.space.id;
+    match &decision.subject {
         Subject::Token(_) | Subject::Session(_) | Subject::SigningKey(_) => false,
         Subject::User(id) => *id == key.standing.user.id,
         Subject::ApiKey(id) => *id == key.id,
-        Subject::Role(name) => key.standing.roles.contains_key(name),
-        Subject::Space(id) => *id == key.standing.space.id,
+        Subject::Role(name) => {
+            key.standing.roles.contains_key(name) && decision.space_id.as_ref().is_none_or(here)
+        }
+        Subject::Space(id) => here(id),
         Subject::Everything | Subject::Unknown => true,
     }
 }

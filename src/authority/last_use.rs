@@ -31,19 +31,19 @@ pub struct LastUse {
 }
 
 impl LastUse {
-    /// A key was found good, by its secret of this number. To the minute: only the first time in each is noted.
-    pub fn note(&self, record: &KeyRecord, secret: i64, now: Timestamp) {
+    /// A key was accepted, by its secret of this number; to the minute: only the first time in each is noted. And from where,
+    /// where that is an address.
+    pub fn note(&self, record: &KeyRecord, secret: i64, address: &str, now: Timestamp) {
         if record.is_first_use(secret, now) {
             let minute = Timestamp::from_seconds(now.seconds() / 60 * 60);
             lock(&self.keys).insert((record.id.clone(), secret), minute);
         }
+        if let Ok(address) = address.parse() {
+            self.note_address(&record.id, address);
+        }
     }
 
-    /// From where a key was presented, where that is an address.
-    pub fn note_address(&self, id: &ApiKeyId, address: &str) {
-        let Ok(address) = address.parse::<IpAddr>() else {
-            return;
-        };
+    fn note_address(&self, id: &ApiKeyId, address: IpAddr) {
         let mut addresses = lock(&self.addresses);
         match addresses.get_mut(id) {
             Some(known) => *known = address,

@@ -101,6 +101,14 @@ name!(
     Username
 );
 name!(
+    /// A user as a request names it: by id or username, folded to lower case.
+    NamedUser
+);
+name!(
+    /// A space as a request names it: by id or slug, folded to lower case.
+    NamedSpace
+);
+name!(
     /// A role's name within its space.
     RoleName
 );
@@ -120,6 +128,47 @@ name!(
     /// A JWT's `sid`: the sign-in that it comes from.
     SessionId
 );
+
+impl NamedUser {
+    /// Takes what a client sent. NOT_FOUND where nobody can be called so.
+    pub fn parse(text: &str) -> Result<Self> {
+        let good = |letter: u8| Username::has_letter(letter) || letter == b'_';
+        folded(text, Username::LONGEST, good)
+            .map(Self)
+            .ok_or_else(|| Error::not_found("user"))
+    }
+}
+
+impl UserId {
+    /// As a request would name the user.
+    pub fn named(&self) -> NamedUser {
+        NamedUser(Arc::clone(&self.0))
+    }
+}
+
+impl NamedSpace {
+    /// Takes what a client sent. NOT_FOUND where no space can be called so.
+    pub fn parse(text: &str) -> Result<Self> {
+        let good = |letter: u8| SpaceSlug::has_letter(letter) || letter == b'_';
+        folded(text, SpaceSlug::LONGEST, good)
+            .map(Self)
+            .ok_or_else(|| Error::not_found("space"))
+    }
+}
+
+impl SpaceId {
+    /// As a request would name the space.
+    pub fn named(&self) -> NamedSpace {
+        NamedSpace(Arc::clone(&self.0))
+    }
+}
+
+/// A name in lower case; none where it is empty, too long, or not all of its letters are good.
+fn folded(text: &str, longest: usize, good: impl Fn(u8) -> bool) -> Option<Arc<str>> {
+    let fits = (1..=longest).contains(&text.len());
+    let folded = fits.then(|| text.to_ascii_lowercase())?;
+    folded.bytes().all(good).then(|| folded.into())
+}
 
 impl TokenId {
     /// 128 random bits, base64url.
@@ -154,14 +203,17 @@ impl ApiKeyId {
 impl SpaceSlug {
     /// The space of those who run the authority.
     pub const SYSTEM: &'static str = "system";
+    const LONGEST: usize = 63;
+
+    fn has_letter(letter: u8) -> bool {
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-'
+    }
 
     /// Takes 3 to 63 of a-z, 0-9 and `-`, beginning with a letter. INVALID_ARGUMENT about `field` otherwise.
     pub fn parse(text: &str, field: &str) -> Result<Self> {
-        let good = (3..=63).contains(&text.len())
+        let good = (3..=Self::LONGEST).contains(&text.len())
             && text.starts_with(|first: char| first.is_ascii_lowercase())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && text.bytes().all(Self::has_letter);
         good.then(|| Self(text.into())).ok_or_else(|| {
             Error::field(
                 field,
@@ -172,21 +224,24 @@ impl SpaceSlug {
 }
 
 impl Username {
+    const LONGEST: usize = 64;
+
+    fn has_letter(letter: u8) -> bool {
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || b"._@+-".contains(&letter)
+    }
+
     /// Takes 1 to 64 of a-z, 0-9 and `._@+-`, folded to lower case, not beginning `usr_`. INVALID_ARGUMENT about `field`
     /// otherwise.
     pub fn parse(text: &str, field: &str) -> Result<Self> {
-        let folded = text.to_ascii_lowercase();
-        let good = (1..=64).contains(&folded.len())
-            && !folded.starts_with(UserId::PREFIX)
-            && folded
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._@+-".contains(&b));
-        good.then(|| Self(folded.into())).ok_or_else(|| {
-            Error::field(
-                field,
-                "must be 1 to 64 of a-z, 0-9 and ._@+-, not beginning usr_",
-            )
-        })
+        folded(text, Self::LONGEST, Self::has_letter)
+            .filter(|folded| !folded.starts_with(UserId::PREFIX))
+            .map(Self)
+            .ok_or_else(|| {
+                Error::field(
+                    field,
+                    "must be 1 to 64 of a-z, 0-9 and ._@+-, not beginning usr_",
+                )
+            })
     }
 }
 
@@ -228,6 +283,7 @@ fn uuid_base32(now: Timestamp) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     #[test]
     fn an_id_tells_its_kind_and_sorts_by_time() {
@@ -258,5 +314,20 @@ mod tests {
             Username::parse("Alice@Example.org", "u").unwrap().as_str(),
             "alice@example.org"
         );
+    }
+
+    #[test]
+    fn who_is_named_is_found_in_any_case_or_not_at_all() {
+        let id = UserId::new(Timestamp::from_seconds(1_700_000_000)).unwrap();
+        assert_eq!(NamedUser::parse(id.as_str()).unwrap(), id.named());
+        assert_eq!(NamedUser::parse("ALICE").unwrap().as_str(), "alice");
+        assert_eq!(NamedSpace::parse("Acme").unwrap().as_str(), "acme");
+        let long = "a".repeat(65);
+        for name in ["", "a\0b", "a b", "\u{e9}", "\u{212a}", "*", &long] {
+            let user = NamedUser::parse(name).map_err(|error| error.reason());
+            assert_eq!(user, Err(Reason::ResourceNotFound), "{name:?}");
+            let space = NamedSpace::parse(name).map_err(|error| error.reason());
+            assert_eq!(space, Err(Reason::ResourceNotFound), "{name:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    ids::{RoleName, SpaceId, SpaceSlug, UserId, Username},
+    ids::{NamedSpace, RoleName, SpaceId, SpaceSlug, UserId, Username},
     permission::{self, BuiltInRole, Permission, PermissionSet},
 };
 
@@ -54,6 +54,11 @@ impl Space {
     /// Whether it is the space of those who run the authority.
     pub fn is_system(&self) -> bool {
         self.slug.as_str() == SpaceSlug::SYSTEM
+    }
+
+    /// Whether a request means this space.
+    pub fn is_named(&self, named: &NamedSpace) -> bool {
+        [self.id.as_str(), self.slug.as_str()].contains(&named.as_str())
     }
 }
 

@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 
 use super::layers::CallContext;
 use crate::{
-    authority::{Authority, Call, caller::Caller, credentials::Credential},
+    authority::{Authority, Call, caller::Caller},
     error::{Error, Reason, Result},
     proto::{MethodRule, method_rule},
 };
@@ -99,23 +99,20 @@ async fn authenticate(
 ) -> Result<Caller> {
     let presented = presented?;
     let token = bearer(&presented)?;
-    let verdict = authority.judge(token, authority.clock.now()).await?;
-    let Ok((credential, position)) = verdict else {
+    let now = authority.clock.now();
+    let Ok(good) = authority.judge(token, now).await? else {
         return Err(Error::credentials_invalid());
     };
+    let credential = &good.credential;
     if !credential.is_meant_for(&authority.issuer)
         || !credential.allows_address(&call.client_address)
     {
         return Err(Error::credentials_invalid());
     }
-    if let Credential::ApiKey(key) = &credential {
-        authority
-            .last_use
-            .note_address(&key.id, &call.client_address);
-    }
+    authority.note_use(&good, &call.client_address, now);
     let caller = Caller {
-        credential,
-        position,
+        credential: good.credential,
+        position: good.position,
         call: Arc::new(call),
     };
     match rule {

@@ -13,6 +13,9 @@ pub const DOMAIN: &str = "token-authority";
 
 const PREFIX: &str = "ERROR_REASON_";
 
+/// The most that is told of one text: a status travels in headers, of which clients take 16 KiB.
+const LONGEST: usize = 256;
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let reason = error.reason();
@@ -113,7 +116,7 @@ fn is_untold(reason: Reason) -> bool {
 
 fn told_message(error: &Error) -> String {
     if !is_untold(error.reason()) {
-        return error.message().to_owned();
+        return shortened(error.message());
     }
     let told = if code(error.reason()) == Code::Unavailable {
         "the database cannot be reached"
@@ -130,7 +133,10 @@ fn details(error: &Error) -> ErrorDetails {
         details.set_retry_info(Some(delay));
     }
     for violation in error.violations() {
-        details.add_bad_request_violation(&violation.field, &violation.description);
+        details.add_bad_request_violation(
+            shortened(&violation.field),
+            shortened(&violation.description),
+        );
     }
     details
 }
@@ -142,8 +148,16 @@ fn told_metadata(error: &Error) -> HashMap<String, String> {
     error
         .metadata()
         .iter()
-        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .map(|(key, value)| ((*key).to_owned(), shortened(value)))
         .collect()
+}
+
+/// A text that may quote the request, or its beginning.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// When to try again, where the contract promises to say so and whoever failed did not.

@@ -10,7 +10,10 @@ use crate::{
     authority::{audit, bootstrap, directory},
     clock::Clock,
     config::Settings,
-    domain::{ids::Username, password::Password},
+    domain::{
+        ids::{NamedUser, Username},
+        password::Password,
+    },
     error::{Error, Result},
     random, storage,
 };
@@ -20,7 +23,8 @@ use crate::{
 pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Username> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let authority = open(settings, Clock::system(), &tasks, &stop).await?;
-    let user = storage::standing::standing(authority.db.reader(), user, None)
+    let user = NamedUser::parse(user)?;
+    let user = storage::standing::standing(authority.db.reader(), &user, None)
         .await?
         .map(|standing| standing.user)
         .ok_or_else(|| Error::not_found("user"))?;

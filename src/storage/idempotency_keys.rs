@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    domain::ids::EventId,
     error::{Error, Reason, Result},
 };
 
@@ -29,6 +30,16 @@ pub struct Answer {
     pub made: serde_json::Value,
     /// What a secret is derived from.
     pub seed: Option<[u8; 32]>,
+}
+
+impl Answer {
+    /// That an entry of the revocation log was made.
+    pub fn event(event_id: &EventId) -> Self {
+        Self {
+            made: serde_json::json!({ "event_id": event_id }),
+            seed: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Answer {

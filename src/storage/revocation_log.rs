@@ -23,6 +23,9 @@ const COLUMNS: &str = "event_id, kind, subject_kind, subject_id, space_id, sessi
                        forget_time, reason";
 
 /// Appends a decision in the caller's transaction.
+///
+/// Where the clock stands behind the newest entry, the decision is dated as that one is, and is remembered as long from there:
+/// what it kills may have been issued before the clock was set back.
 pub async fn append(
     db: &impl ConnectionTrait,
     event_id: &EventId,
@@ -30,13 +33,18 @@ pub async fn append(
     create_time: Timestamp,
     forget_time: Timestamp,
 ) -> Result<()> {
-    let table = match engine_of(db) {
-        Engine::Sqlite => "revocation_log",
-        Engine::Postgres => "revocation_inbox",
+    let (table, later) = match engine_of(db) {
+        Engine::Sqlite => ("revocation_log", "max"),
+        Engine::Postgres => ("revocation_inbox", "greatest"),
     };
     let (subject_kind, subject_id) = subject_columns(&decision.subject);
-    let sql =
-        format!("INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+    let newest = "(SELECT coalesce(max(create_time), 0) FROM
+                   (SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1) AS newest)";
+    let sql = format!(
+        "INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7,
+             {later}($8, {newest}), {later}($8, {newest}) + $9, $10)"
+    );
+    let remembered = i64::try_from(forget_time.since(create_time).as_micros()).unwrap_or(i64::MAX);
     let values: [Value; 10] = [
         event_id.as_str().into(),
         kind_column(decision.kind).into(),
@@ -50,7 +58,7 @@ pub async fn append(
         decision.sessions_until.map(Timestamp::micros).into(),
         decision.effective_time.map(Timestamp::micros).into(),
         create_time.micros().into(),
-        forget_time.micros().into(),
+        remembered.into(),
         i16::try_from(decision.reason as i32)
             .unwrap_or_default()
             .into(),
@@ -135,6 +143,8 @@ pub struct Found {
     pub position: Option<Position>,
     /// When it was decided.
     pub create_time: Timestamp,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// The first entry that revokes `subject` in `space`, at once and sparing none, decided at `since` or later.
@@ -167,12 +177,13 @@ async fn find_where(
     condition: &str,
     values: Vec<Value>,
 ) -> Result<Option<Found>> {
-    let mut sql =
-        format!("SELECT event_id, position, create_time FROM revocation_log WHERE {condition}");
+    let mut sql = format!(
+        "SELECT event_id, position, create_time, reason FROM revocation_log WHERE {condition}"
+    );
     if engine_of(db) == Engine::Postgres {
         // One statement, one snapshot: what is being moved is seen in one place or the other.
         sql = format!(
-            "SELECT event_id, NULL::bigint AS position, create_time FROM revocation_inbox WHERE {condition}
+            "SELECT event_id, NULL::bigint AS position, create_time, reason FROM revocation_inbox WHERE {condition}
              UNION ALL {sql}"
         );
     }
@@ -184,6 +195,7 @@ async fn find_where(
         event_id: EventId::known(row.try_get::<String>("", "event_id")?),
         position: row.try_get::<Option<i64>>("", "position")?.map(place),
         create_time: Timestamp::from_micros(row.try_get("", "create_time")?),
+        reason: reason(row.try_get("", "reason")?),
     }))
 }
 
@@ -248,7 +260,7 @@ impl From<Row> for Entry {
                 space_id: (!row.space_id.is_empty()).then(|| SpaceId::known(row.space_id)),
                 sessions_until: row.sessions_until.map(Timestamp::from_micros),
                 effective_time: row.effective_time.map(Timestamp::from_micros),
-                reason: Reason::try_from(i32::from(row.reason)).unwrap_or_default(),
+                reason: reason(row.reason),
             },
             create_time: Timestamp::from_micros(row.create_time),
             forget_time: Timestamp::from_micros(row.forget_time),
@@ -258,6 +270,10 @@ impl From<Row> for Entry {
 
 fn place(position: i64) -> Position {
     Position(u64::try_from(position).unwrap_or_default())
+}
+
+fn reason(column: i16) -> Reason {
+    Reason::try_from(i32::from(column)).unwrap_or_default()
 }
 
 /// As the contract numbers them.

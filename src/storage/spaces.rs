@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     domain::{
-        ids::{SpaceId, SpaceSlug},
+        ids::{NamedSpace, SpaceId, SpaceSlug},
         standing::Space,
     },
     error::Result,
@@ -67,12 +67,14 @@ pub async fn insert(db: &impl ConnectionTrait, space: &NewSpace<'_>, now: Timest
 }
 
 /// A space by id or slug; none where it is deleted.
-pub async fn find(db: &impl ConnectionTrait, named: &str) -> Result<Option<Space>> {
+pub async fn find(db: &impl ConnectionTrait, named: &NamedSpace) -> Result<Option<Space>> {
     let sql = format!(
         "SELECT {} FROM spaces s WHERE (s.space_id = $1 OR s.slug = $1) AND s.delete_time IS NULL",
         standing::SPACE_COLUMNS
     );
-    let row = db.query_one_raw(statement(db, sql, [named.into()])).await?;
+    let row = db
+        .query_one_raw(statement(db, sql, [named.as_str().into()]))
+        .await?;
     row.as_ref().map(standing::space).transpose()
 }
 

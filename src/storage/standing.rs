@@ -8,7 +8,7 @@ use super::{entity::StringList, statement::statement};
 use crate::{
     clock::Timestamp,
     domain::{
-        ids::{RoleName, SpaceId, SpaceSlug, UserId, Username},
+        ids::{NamedSpace, NamedUser, RoleName, SpaceId, SpaceSlug, UserId, Username},
         permission::{Permission, PermissionSet},
         standing::{DEFAULT_SESSION_AGE, MAX_TOKEN_TTL, Space, Standing, User},
     },
@@ -32,8 +32,8 @@ pub(super) const ROLES: &str = "LEFT JOIN role_assignments a ON a.user_id = u.us
 /// deleted; whether the user acts there is for the caller to ask.
 pub async fn standing(
     db: &impl ConnectionTrait,
-    user: &str,
-    space: Option<&str>,
+    user: &NamedUser,
+    space: Option<&NamedSpace>,
 ) -> Result<Option<Standing>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM users u
@@ -41,7 +41,8 @@ pub async fn standing(
          {ROLES}
          WHERE (u.user_id = $1 OR u.username = $1) AND u.delete_time IS NULL AND s.delete_time IS NULL"
     );
-    let values: [Value; 2] = [user.into(), space.map(str::to_owned).into()];
+    let space = space.map(|space| space.as_str().to_owned());
+    let values: [Value; 2] = [user.as_str().into(), space.into()];
     gather(&db.query_all_raw(statement(db, sql, values)).await?)
 }
 

@@ -104,6 +104,7 @@ pub async fn create(
     };
     audit::record(&transaction, audit::Actor::caller(caller), done, now).await?;
     transaction.commit().await?;
+    authority.credentials.note_made(&id);
     Ok(Minted {
         key: described(authority, &id).await?,
         token,
@@ -133,8 +134,8 @@ async fn owner(
 async fn lock_owner(transaction: &Transaction, owner: &Standing) -> Result<Standing> {
     storage::users::lock_shared(transaction, &owner.user.id).await?;
     storage::spaces::lock_shared(transaction, &owner.space.id).await?;
-    let space = Some(owner.space.id.as_str());
-    storage::standing::standing(transaction, owner.user.id.as_str(), space)
+    let (user, space) = (owner.user.id.named(), owner.space.id.named());
+    storage::standing::standing(transaction, &user, Some(&space))
         .await?
         .filter(Standing::acts_here)
         .ok_or_else(|| Error::not_found("user"))

@@ -2,7 +2,11 @@
 
 use super::{Verb, create::described};
 use crate::{
-    authority::{Authority, audit, caller::Caller},
+    authority::{
+        Authority, audit,
+        caller::Caller,
+        idempotency::{Answer, Request},
+    },
     domain::{
         api_key::ApiKey,
         ids::ApiKeyId,
@@ -22,18 +26,21 @@ pub async fn revoke(
     until: WaitUntil,
 ) -> Result<(ApiKey, Option<Effect>)> {
     let key = super::named(authority, caller, named, Verb::RotateOrRevoke).await?;
-    let pending = end(authority, &key.id, reason, audit::Actor::caller(caller)).await?;
+    let actor = audit::Actor::caller(caller);
+    let (pending, _) = end(authority, &key.id, reason, "", actor, None).await?;
     let key = described(authority, &key.id).await?;
     Ok((key, pending.effect(until).await))
 }
 
-/// Ends a key, or joins whoever did.
+/// Ends a key, or joins whoever did; and why it was ended.
 pub async fn end(
     authority: &Authority,
     id: &ApiKeyId,
     reason: Reason,
+    comment: &str,
     actor: audit::Actor<'_>,
-) -> Result<Pending> {
+    request: Option<Request>,
+) -> Result<(Pending, Reason)> {
     let now = authority.clock.now();
     let mut pending = authority.log.pending();
     let transaction = authority.db.begin().await?;
@@ -48,19 +55,21 @@ pub async fn end(
         && let Some(found) = revocation_log::find(&transaction, &subject, space, since).await?
     {
         pending.join(&found);
-        return Ok(pending);
+        return Ok((pending, found.reason));
     }
     let decision = Decision::revocation(subject, space.cloned(), reason);
-    pending.append(&transaction, &decision, now).await?;
-    if newly_ended {
-        let done = audit::Done {
-            action: "api_key.revoke",
-            space,
-            resource: id.as_str(),
-            details: &[],
-        };
-        audit::record(&transaction, actor, done, now).await?;
+    let event_id = pending.append(&transaction, &decision, now).await?;
+    if let Some(request) = request {
+        let answer = Answer::event(&event_id);
+        request.remember(&transaction, answer, now).await?;
     }
+    let done = audit::Done {
+        action: "api_key.revoke",
+        space,
+        resource: id.as_str(),
+        details: &[("comment", comment)],
+    };
+    audit::record(&transaction, actor, done, now).await?;
     transaction.commit().await?;
-    Ok(pending)
+    Ok((pending, reason))
 }

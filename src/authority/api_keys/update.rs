@@ -94,8 +94,8 @@ pub async fn update(
 
 /// The user whom the key speaks for. One that no longer acts in the space leaves nothing to change.
 pub(super) async fn owner(authority: &Authority, key: &ApiKey) -> Result<Standing> {
-    let space = Some(key.space_id.as_str());
-    storage::standing::standing(authority.db.reader(), key.user_id.as_str(), space)
+    let (user, space) = (key.user_id.named(), key.space_id.named());
+    storage::standing::standing(authority.db.reader(), &user, Some(&space))
         .await?
         .ok_or_else(|| Error::not_found("api_key"))
 }

@@ -28,7 +28,7 @@ pub async fn create(
     };
     audit::record(&transaction, actor, done, now).await?;
     transaction.commit().await?;
-    storage::spaces::find(authority.db.reader(), id.as_str())
+    storage::spaces::find(authority.db.reader(), &id.named())
         .await?
         .ok_or_else(|| Error::not_found("space"))
 }

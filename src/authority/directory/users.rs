@@ -7,7 +7,6 @@ use crate::{
         ids::{SpaceId, UserId, Username},
         password::Password,
         revocation::{Decision, Reason, Subject},
-        standing::Standing,
     },
     error::Result,
     log::{Effect, Pending, WaitUntil},
@@ -62,20 +61,18 @@ pub async fn set_disabled(
     let mut pending = authority.log.pending();
     let transaction = authority.db.begin().await?;
     storage::users::set_disabled(&transaction, id, disabled, now).await?;
-    for space in end_everywhere(&transaction, &mut pending, id, disabled, now).await? {
-        let action = if disabled {
+    let home = end_everywhere(&transaction, &mut pending, id, disabled, now).await?;
+    let done = audit::Done {
+        action: if disabled {
             "user.disable"
         } else {
             "user.enable"
-        };
-        let done = audit::Done {
-            action,
-            space: Some(&space),
-            resource: id.as_str(),
-            details: &[],
-        };
-        audit::record(&transaction, actor, done, now).await?;
-    }
+        },
+        space: home.as_ref(),
+        resource: id.as_str(),
+        details: &[],
+    };
+    audit::record(&transaction, actor, done, now).await?;
     transaction.commit().await?;
     Ok(pending.effect(until).await.filter(|_| disabled))
 }
@@ -93,39 +90,36 @@ pub async fn set_password(
     let mut pending = authority.log.pending();
     let transaction = authority.db.begin().await?;
     storage::users::set_password(&transaction, id, &hash, now).await?;
-    for space in end_everywhere(&transaction, &mut pending, id, true, now).await? {
-        let done = audit::Done {
-            action: "user.set_password",
-            space: Some(&space),
-            resource: id.as_str(),
-            details: &[],
-        };
-        audit::record(&transaction, actor, done, now).await?;
-    }
+    let home = end_everywhere(&transaction, &mut pending, id, true, now).await?;
+    let done = audit::Done {
+        action: "user.set_password",
+        space: home.as_ref(),
+        resource: id.as_str(),
+        details: &[],
+    };
+    audit::record(&transaction, actor, done, now).await?;
     transaction.commit().await?;
     Ok(pending.effect(until).await)
 }
 
-/// One entry for each space where the user acts, so that no tenant learns of another's users. Those spaces.
+/// One entry for each space where the user acts, so that no tenant learns of another's users. Its home.
 async fn end_everywhere(
     transaction: &Transaction,
     pending: &mut Pending,
     id: &UserId,
     kills: bool,
     now: Timestamp,
-) -> Result<Vec<SpaceId>> {
-    let standings: Vec<Standing> = storage::standing::everywhere(transaction, id).await?;
-    let mut spaces = Vec::with_capacity(standings.len());
-    for standing in standings {
-        let space = standing.space.id;
-        let subject = Subject::User(id.clone());
+) -> Result<Option<SpaceId>> {
+    let mut home = None;
+    for standing in storage::standing::everywhere(transaction, id).await? {
+        let (subject, space) = (Subject::User(id.clone()), Some(standing.space.id));
         let decision = if kills {
-            Decision::revocation(subject, Some(space.clone()), Reason::PrincipalChanged)
+            Decision::revocation(subject, space, Reason::PrincipalChanged)
         } else {
-            Decision::change(subject, Some(space.clone()))
+            Decision::change(subject, space)
         };
         pending.append(transaction, &decision, now).await?;
-        spaces.push(space);
+        home = Some(standing.user.home_space);
     }
-    Ok(spaces)
+    Ok(home)
 }

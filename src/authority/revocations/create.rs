@@ -8,7 +8,7 @@ use crate::{
     },
     clock::Timestamp,
     domain::{
-        ids::{ApiKeyId, EventId, SpaceId, UserId},
+        ids::{ApiKeyId, EventId, NamedUser, SpaceId, UserId},
         permission,
         revocation::{Decision, Entry, FORGET_AFTER, Position, Reason, Subject},
     },
@@ -60,7 +60,7 @@ pub async fn create(
     request: Option<Request>,
     until: WaitUntil,
 ) -> Result<Created> {
-    let target = resolve(authority, caller, &wanted).await?;
+    let mut target = resolve(authority, caller, &wanted).await?;
     let now = authority.clock.now();
     if let Some(request) = &request
         && let Some(answer) = request.find(authority.db.reader(), now).await?
@@ -68,14 +68,17 @@ pub async fn create(
         return answer_again(authority, target, &answer, until).await;
     }
     if let Subject::ApiKey(id) = &target.subject {
-        let actor = audit::Actor::caller(caller);
-        let pending = api_keys::revoke::end(authority, id, target.reason, actor).await?;
+        let (actor, comment) = (audit::Actor::caller(caller), &wanted.comment);
+        let (pending, reason) =
+            api_keys::revoke::end(authority, id, target.reason, comment, actor, request).await?;
+        target.reason = reason;
         return finish(target, pending, until).await;
     }
     let mut pending = authority.log.pending();
     let transaction = authority.db.begin().await?;
     if let Some(found) = already(&transaction, &target).await? {
         pending.join(&found);
+        target.reason = found.reason;
         return finish(target, pending, until).await;
     }
     if !wanted.keep_api_keys {
@@ -88,10 +91,8 @@ pub async fn create(
     }
     let event_id = pending.append(&transaction, &target, now).await?;
     if let Some(request) = request {
-        let made = serde_json::json!({ "event_id": event_id });
-        request
-            .remember(&transaction, Answer { made, seed: None }, now)
-            .await?;
+        let answer = Answer::event(&event_id);
+        request.remember(&transaction, answer, now).await?;
     }
     audit(&transaction, caller, &target, &wanted.comment, now).await?;
     transaction.commit().await?;
@@ -169,8 +170,9 @@ async fn any_user(authority: &Authority, caller: &Caller, named: &UserId) -> Res
             "system",
         ));
     }
-    let standing = storage::standing::standing(authority.db.reader(), named.as_str(), None).await?;
-    standing
+    let named = NamedUser::parse(named.as_str())?;
+    storage::standing::standing(authority.db.reader(), &named, None)
+        .await?
         .map(|standing| standing.user.id)
         .ok_or_else(|| Error::not_found("user"))
 }
@@ -280,7 +282,7 @@ fn described(subject: &Subject) -> (&'static str, &str) {
 
 async fn answer_again(
     authority: &Authority,
-    target: Decision,
+    mut target: Decision,
     answer: &Answer,
     until: WaitUntil,
 ) -> Result<Created> {
@@ -288,6 +290,7 @@ async fn answer_again(
     let mut pending = authority.log.pending();
     if let Some(found) = revocation_log::find_event(authority.db.reader(), &event_id).await? {
         pending.join(&found);
+        target.reason = found.reason;
     }
     finish(target, pending, until).await
 }

@@ -36,15 +36,11 @@ pub async fn introspect(
     now: Timestamp,
 ) -> Result<Result<Credential, Inactive>> {
     let verdict = authority.judge(token, now).await?;
-    let verdict = verdict.and_then(|(credential, _)| {
-        decide(caller, &credential, question)?;
-        Ok(credential)
+    let verdict = verdict.and_then(|good| {
+        decide(caller, &good.credential, question)?;
+        authority.note_use(&good, &question.client_address, now);
+        Ok(good.credential)
     });
-    if let Ok(Credential::ApiKey(key)) = &verdict {
-        authority
-            .last_use
-            .note_address(&key.id, &question.client_address);
-    }
     match verdict {
         Ok(credential) => Ok(Ok(credential)),
         Err(inactive) => Ok(Err(tell(authority, caller, token, inactive).await?)),

@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         api_key::KeyRecord,
-        ids::{ApiKeyId, SessionId, TokenId},
+        ids::{ApiKeyId, NamedSpace, SessionId, TokenId},
         jwt::AccessToken,
         permission::{PermissionSet, exceeds_grant},
         revocation::Position,
@@ -35,6 +35,14 @@ pub struct Wanted {
     pub ttl: Option<Duration>,
 }
 
+impl Wanted {
+    /// The space it names, if any. NOT_FOUND where no space can be called so.
+    fn space(&self) -> Result<Option<NamedSpace>> {
+        let named = Some(self.space.as_str()).filter(|named| !named.is_empty());
+        named.map(NamedSpace::parse).transpose()
+    }
+}
+
 /// Signs a user in. UNAUTHENTICATED alike for an unknown user, a wrong password, a disabled user and one without a password.
 pub async fn for_password(
     authority: &Authority,
@@ -45,11 +53,12 @@ pub async fn for_password(
     // Before the first row is read: whatever changes from here on has a later place than the token's `rev`.
     let rev = authority.log.head().await?;
     let user = sign_in::check_password(authority, username, password).await?;
-    let named = (!wanted.space.is_empty()).then_some(wanted.space.as_str());
-    let standing = storage::standing::standing(authority.db.reader(), user.as_str(), named)
-        .await?
-        .filter(Standing::acts_here)
-        .ok_or_else(|| Error::not_found("space"))?;
+    let space = wanted.space()?;
+    let standing =
+        storage::standing::standing(authority.db.reader(), &user.named(), space.as_ref())
+            .await?
+            .filter(Standing::acts_here)
+            .ok_or_else(|| Error::not_found("space"))?;
     if standing.user.disabled {
         return Err(Error::credentials_invalid());
     }
@@ -77,12 +86,12 @@ pub async fn for_api_key(
     call: &Call,
 ) -> Result<IssuedToken> {
     let now = authority.clock.now();
-    let Ok((Credential::ApiKey(key), _)) = authority.judge(api_key_token, now).await? else {
+    let Ok(good) = authority.judge(api_key_token, now).await? else {
         return Err(Error::credentials_invalid());
     };
-    authority
-        .last_use
-        .note_address(&key.id, &call.client_address);
+    let Credential::ApiKey(key) = &good.credential else {
+        return Err(Error::credentials_invalid());
+    };
     if !key.allowed_cidrs.is_empty() {
         return Err(Error::new(
             Reason::ApiKeyBound,
@@ -90,15 +99,16 @@ pub async fn for_api_key(
         ));
     }
     let space = &key.standing.space;
-    if ![space.id.as_str(), space.slug.as_str(), ""].contains(&wanted.space.as_str()) {
+    if wanted.space()?.is_some_and(|named| !space.is_named(&named)) {
         return Err(Error::not_found("space"));
     }
+    authority.note_use(&good, &call.client_address, now);
     // The record is as old as its position says: what changed since then must count against the token.
     let rev = key.position;
     let grant = Grant {
         standing: &key.standing,
         granted: &key.granted,
-        key: Some(&key),
+        key: Some(key),
         rev,
     };
     mint(authority, &grant, wanted, now)

@@ -89,6 +89,7 @@ async fn revoke_api_key(
         api_key: Some(&key.id),
         call: Some(call),
     };
-    let pending = api_keys::revoke::end(authority, &key.id, Reason::Logout, actor).await?;
+    let (pending, _) =
+        api_keys::revoke::end(authority, &key.id, Reason::Logout, "", actor, None).await?;
     Ok(pending.effect(until).await)
 }

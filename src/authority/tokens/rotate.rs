@@ -59,10 +59,7 @@ pub async fn rotate(
         return answer_again(authority, request, &held, until).await;
     }
     // Not rotated, yet dead as such: somebody revoked just this token.
-    if !matches!(
-        authority.judge(access_token, now).await?,
-        Ok((Credential::AccessToken(_), _))
-    ) {
+    if authority.judge(access_token, now).await?.is_err() {
         return Err(Error::credentials_invalid());
     }
     let rotation = Rotation {
@@ -202,8 +199,8 @@ impl Rotation {
                 .ok_or_else(Error::credentials_invalid)?;
             return Ok((key.standing.clone(), key.granted.clone(), Some(key)));
         }
-        let space = Some(old.space_id.as_str());
-        let standing = storage::standing::standing(transaction, old.subject.as_str(), space)
+        let (user, space) = (old.subject.named(), old.space_id.named());
+        let standing = storage::standing::standing(transaction, &user, Some(&space))
             .await?
             .filter(|standing| standing.acts_here() && !standing.user.disabled)
             .ok_or_else(Error::credentials_invalid)?;

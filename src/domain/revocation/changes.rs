@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, Position, Subject};
+use super::{Entry, Position, Subject, by_role::ByRole};
 use crate::{
     clock::Timestamp,
     domain::ids::{ApiKeyId, RoleName, SpaceId, UserId},
@@ -16,7 +16,7 @@ use crate::{
 pub struct Changes {
     users: HashMap<UserId, Last>,
     api_keys: HashMap<ApiKeyId, Last>,
-    roles: HashMap<RoleName, Last>,
+    roles: ByRole<Last>,
     spaces: HashMap<SpaceId, Last>,
     everything: Position,
     /// Entries up to here may have been let go of.
@@ -62,7 +62,10 @@ impl Changes {
             Subject::Token(_) | Subject::Session(_) | Subject::SigningKey(_) => {}
             Subject::User(id) => drop(self.users.insert(id.clone(), last)),
             Subject::ApiKey(id) => drop(self.api_keys.insert(id.clone(), last)),
-            Subject::Role(name) => drop(self.roles.insert(name.clone(), last)),
+            Subject::Role(name) => {
+                let space = entry.decision.space_id.as_ref();
+                *self.roles.entry(name, space).or_insert(last) = last;
+            }
             Subject::Space(id) => drop(self.spaces.insert(id.clone(), last)),
             Subject::Everything | Subject::Unknown => self.everything = entry.position,
         }
@@ -83,7 +86,8 @@ impl Changes {
             && about
                 .roles
                 .into_iter()
-                .all(|role| quiet(self.roles.get(role)))
+                .flat_map(|role| self.roles.of(role, about.space))
+                .all(|last| quiet(Some(last)))
     }
 
     /// Lets go of what was applied before `until`.
@@ -97,8 +101,43 @@ impl Changes {
         };
         self.users.retain(|_, last| keep(last));
         self.api_keys.retain(|_, last| keep(last));
-        self.roles.retain(|_, last| keep(last));
+        self.roles.retain(|last| keep(last));
         self.spaces.retain(|_, last| keep(last));
         self.floor = floor;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ids::EventId, revocation::Decision};
+
+    #[test]
+    fn a_role_of_another_space_is_another_role() {
+        let (here, there) = (SpaceId::known("here"), SpaceId::known("there"));
+        let (user, role) = (UserId::known("u"), RoleName::known("clerk"));
+        let mut changes = Changes::default();
+        let mut apply = |position, space_id: Option<&SpaceId>| {
+            let entry = Entry {
+                event_id: EventId::known("e"),
+                position: Position(position),
+                decision: Decision::change(Subject::Role(role.clone()), space_id.cloned()),
+                create_time: Timestamp::default(),
+                forget_time: Timestamp::default(),
+            };
+            changes.apply(&entry, Timestamp::default());
+            [&here, &there].map(|space| {
+                let about = About {
+                    user: &user,
+                    space,
+                    roles: [&role],
+                    api_key: None,
+                };
+                changes.fresh_since(Position(position - 1), about)
+            })
+        };
+        assert_eq!(apply(1, Some(&there)), [true, false]);
+        assert_eq!(apply(2, Some(&here)), [false, true]);
+        assert_eq!(apply(3, None), [false, false], "of every space");
     }
 }

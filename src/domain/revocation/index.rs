@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use aws_lc_rs::digest;
 
-use super::{Entry, Kind, Position, Subject};
+use super::{Entry, Kind, Position, Subject, by_role::ByRole};
 use crate::{
     clock::Timestamp,
     domain::{
-        ids::{ApiKeyId, RoleName, SpaceId, UserId},
+        ids::{ApiKeyId, SpaceId, UserId},
         jwt::AccessToken,
     },
 };
@@ -111,7 +111,7 @@ pub struct Revocations {
     dead: HashMap<Target, Death>,
     users: Cutoffs<UserId>,
     api_keys: Cutoffs<ApiKeyId>,
-    roles: Cutoffs<RoleName>,
+    roles: ByRole<Vec<Cutoff>>,
     spaces: Cutoffs<SpaceId>,
     everything: Vec<Cutoff>,
 }
@@ -131,7 +131,7 @@ impl Revocations {
             Subject::SigningKey(id) => self.kill(target(b'k', id.as_str(), space), entry),
             Subject::User(id) => cut(self.users.entry(id.clone()).or_default(), entry),
             Subject::ApiKey(id) => cut(self.api_keys.entry(id.clone()).or_default(), entry),
-            Subject::Role(name) => cut(self.roles.entry(name.clone()).or_default(), entry),
+            Subject::Role(name) => cut(self.roles.entry(name, space).or_default(), entry),
             Subject::Space(id) => cut(self.spaces.entry(id.clone()).or_default(), entry),
             Subject::Everything | Subject::Unknown => cut(&mut self.everything, entry),
         }
@@ -155,7 +155,7 @@ impl Revocations {
         let of_roles = token
             .roles
             .iter()
-            .filter_map(|name| self.roles.get(name))
+            .flat_map(|name| self.roles.of(name, &token.space_id))
             .flatten();
         self.users
             .get(&token.subject)
@@ -173,7 +173,7 @@ impl Revocations {
         self.dead.retain(|_, death| death.forget_time > now);
         forget(&mut self.users, now);
         forget(&mut self.api_keys, now);
-        forget(&mut self.roles, now);
+        self.roles.retain(|cutoffs| forget_some(cutoffs, now));
         forget(&mut self.spaces, now);
         self.everything.retain(|cutoff| cutoff.forget_time > now);
     }
@@ -207,10 +207,13 @@ fn cut(cutoffs: &mut Vec<Cutoff>, entry: &Entry) {
 }
 
 fn forget<K>(cutoffs: &mut Cutoffs<K>, now: Timestamp) {
-    cutoffs.retain(|_, cutoffs| {
-        cutoffs.retain(|cutoff| cutoff.forget_time > now);
-        !cutoffs.is_empty()
-    });
+    cutoffs.retain(|_, cutoffs| forget_some(cutoffs, now));
+}
+
+/// Whether any is left.
+fn forget_some(cutoffs: &mut Vec<Cutoff>, now: Timestamp) -> bool {
+    cutoffs.retain(|cutoff| cutoff.forget_time > now);
+    !cutoffs.is_empty()
 }
 
 #[cfg(test)]
@@ -219,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        ids::{EventId, SessionId, SigningKeyId, SpaceSlug, TokenId, Username},
+        ids::{EventId, RoleName, SessionId, SigningKeyId, SpaceSlug, TokenId, Username},
         permission::PermissionSet,
         revocation::{Decision, Reason},
     };

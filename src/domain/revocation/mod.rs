@@ -3,6 +3,7 @@
 //! [`Entry::kills`] is the definition; [`Revocations`] is the same thing made fast for many entries, and a property test holds
 //! the two together. Server and verifier both decide by them. [`Changes`] says whether what is remembered is still fresh.
 
+mod by_role;
 mod changes;
 mod index;
 

@@ -115,3 +115,54 @@ both!(a_wrong_secret_is_no_use, async |server| {
     let told = server.get_key(&tenant.alice_token, &id).await.unwrap();
     assert_eq!(told.last_use_time, None);
 });
+
+both!(a_key_that_is_not_accepted_is_not_used, async |server| {
+    let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
+    let alice = &acme.alice_token;
+    let bound = proto::ApiKey {
+        allowed_cidrs: vec!["192.0.2.0/24".to_owned()],
+        audiences: vec!["https://orders.example".to_owned()],
+        ..key(&["orders.read"])
+    };
+    let (id, token) = server.made_key(alice, bound).await;
+    let ask = |address: &str, audience: &str, scope: &str| proto::IntrospectTokenRequest {
+        client_address: address.to_owned(),
+        audience: audience.to_owned(),
+        required_scopes: vec![scope.to_owned()],
+        ..introspect_request(&token)
+    };
+    let orders = "https://orders.example";
+    let from = "192.0.2.1";
+    let cases = [
+        (&globex.boss_token, ask(from, orders, "orders.read"), false),
+        (
+            &acme.boss_token,
+            ask("198.51.100.1", orders, "orders.read"),
+            false,
+        ),
+        (&acme.boss_token, ask("", orders, "orders.read"), false),
+        (
+            &acme.boss_token,
+            ask(from, "https://other.example", "orders.read"),
+            false,
+        ),
+        (&acme.boss_token, ask(from, orders, "orders.write"), false),
+        (&acme.boss_token, ask(from, orders, "orders.read"), true),
+    ];
+    for (caller, question, used) in cases {
+        // As a caller, and for a JWT, it is refused: bound to networks and to another audience.
+        assert!(server.who(&token).await.is_err());
+        assert!(
+            server
+                .issue(crate::support::exchange_request(&token))
+                .await
+                .is_err()
+        );
+        let told = server.judge(caller, question.clone()).await.unwrap();
+        assert_eq!(told.active, Some(used), "{question:?}");
+        last_use::write(&server.authority).await.unwrap();
+        let told = server.get_key(alice, &id).await.unwrap();
+        assert_eq!(told.last_use_time.is_some(), used, "{question:?}");
+        assert_eq!(told.last_use_address, if used { from } else { "" });
+    }
+});

@@ -6,5 +6,6 @@ mod last_use;
 mod list;
 mod reach;
 mod rotate;
+mod unknown;
 mod update;
 mod whose;

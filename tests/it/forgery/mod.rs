@@ -1,6 +1,7 @@
 //! Tokens that nobody honest signed, as a thief would present them: to introspection, as a bearer, to rotation and revocation.
 
 mod claims;
+mod strangers;
 
 use std::time::Duration;
 

@@ -1,0 +1,65 @@
+//! A clock that is set back, as after a bad start of the machine, forgets no revocation.
+
+use std::time::Duration;
+
+use token_authority::{clock::Clock, proto::revocation_subject::Subject};
+
+use crate::support::{Engine, Server, TestDatabase, span};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+async fn restarted(server: Server, clock: Clock) -> Server {
+    let (database, data) = server.stop().await;
+    Server::start_in(database, data, clock, |_| {}).await
+}
+
+async fn a_revocation_by_a_clock_that_is_days_behind_holds_when_it_is_right_again(engine: Engine) {
+    let Some(database) = TestDatabase::create(engine).await else {
+        eprintln!("skipped: TOKEN_AUTHORITY_TEST_POSTGRES names no server");
+        return;
+    };
+    let server = Server::start(database).await;
+    let right = server.clock.now();
+    let token = server.admin().await;
+    let other = server.admin().await.access_token;
+    let any = Subject::SessionId("any".to_owned());
+    let before = server.revoke_by_reference(&other, any, "").await.unwrap();
+
+    let server = restarted(server, Clock::set_to(right - HOUR * 72)).await;
+    let caller = server.admin().await.access_token;
+    let session = Subject::SessionId(token.session_id.clone());
+    let revoked = server.revoke_by_reference(&caller, session, "").await;
+    let effect = revoked.unwrap().effect.unwrap();
+    assert_eq!(effect.effective, Some(true));
+
+    let server = restarted(server, Clock::set_to(right + HOUR)).await;
+    assert!(server.verdict(&other, &token.access_token).await.is_err());
+    let mut stream = crate::support::Watching::open(
+        &server,
+        &other,
+        token_authority::proto::WatchRevocationsRequest {
+            heartbeat_interval: span(1),
+            ..Default::default()
+        },
+    )
+    .await
+    .unwrap();
+    let seen = crate::support::events_of(&stream.until_caught_up().await);
+    let entry = seen.iter().find(|entry| entry.position == effect.position);
+    let entry = entry.expect("the entry is in force for subscribers, too");
+    assert_eq!(entry.create_time, before.event.unwrap().create_time);
+    let kept = entry.forget_time.unwrap().seconds - entry.create_time.unwrap().seconds;
+    assert_eq!(kept, 25 * 60 * 60);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite() {
+    a_revocation_by_a_clock_that_is_days_behind_holds_when_it_is_right_again(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres() {
+    a_revocation_by_a_clock_that_is_days_behind_holds_when_it_is_right_again(Engine::Postgres)
+        .await;
+}
