@@ -106,7 +106,7 @@ async fn who(server: &Server, path: &str, metadata: &[(&str, String)]) -> Result
         }
     }
     let codec = tonic_prost::ProstCodec::<_, proto::GetCallerIdentityResponse>::default();
-    let path = PathAndQuery::from_maybe_shared(path.to_owned()).unwrap();
+    let path = path.parse::<PathAndQuery>().unwrap();
     let answer: Result<tonic::Response<proto::GetCallerIdentityResponse>, Status> =
         client.unary(request, path, codec).await;
     answer.map(drop)
