@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use metrics::Gauge;
 use prost::Message;
 use token_authority::{
     config::Settings,
@@ -76,7 +77,11 @@ where
         first_byte_timeout: limits.first_byte_timeout,
         connection_age: limits.connection_age,
     };
-    let seats = Seats::new("empty", limits.connections, limits.connections_per_address);
+    let seats = Seats::new(
+        limits.connections,
+        limits.connections_per_address,
+        Gauge::noop(),
+    );
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     runtime.spawn(transport::serve(
