@@ -107,8 +107,9 @@ impl Pending {
     ) -> Result<()> {
         self.wait_for(event_id, false);
         let forget_time = now + FORGET_AFTER;
-        revocation_log::append(transaction, event_id, decision, now, forget_time).await?;
-        self.first.get_or_insert_with(|| (event_id.clone(), now));
+        let made =
+            revocation_log::append(transaction, event_id, decision, now, forget_time).await?;
+        self.first.get_or_insert_with(|| (event_id.clone(), made));
         Ok(())
     }
 

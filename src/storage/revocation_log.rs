@@ -16,13 +16,13 @@ use crate::{
         ids::{ApiKeyId, EventId, RoleName, SessionId, SigningKeyId, SpaceId, TokenId, UserId},
         revocation::{Decision, Entry, Kind, Position, Reason, Subject},
     },
-    error::Result,
+    error::{Error, Result},
 };
 
 const COLUMNS: &str = "event_id, kind, subject_kind, subject_id, space_id, sessions_until, effective_time, create_time, \
                        forget_time, reason";
 
-/// Appends a decision in the caller's transaction.
+/// Appends a decision in the caller's transaction, and says how it is dated.
 ///
 /// Where the clock stands behind the newest entry, the decision is dated as that one is, and is remembered as long from there:
 /// what it kills may have been issued before the clock was set back.
@@ -32,7 +32,7 @@ pub async fn append(
     decision: &Decision,
     create_time: Timestamp,
     forget_time: Timestamp,
-) -> Result<()> {
+) -> Result<Timestamp> {
     let (table, later) = match engine_of(db) {
         Engine::Sqlite => ("revocation_log", "max"),
         Engine::Postgres => ("revocation_inbox", "greatest"),
@@ -42,7 +42,7 @@ pub async fn append(
                    (SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1) AS newest)";
     let sql = format!(
         "INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7,
-             {later}($8, {newest}), {later}($8, {newest}) + $9, $10)"
+             {later}($8, {newest}), {later}($8, {newest}) + $9, $10) RETURNING create_time"
     );
     let remembered = i64::try_from(forget_time.since(create_time).as_micros()).unwrap_or(i64::MAX);
     let values: [Value; 10] = [
@@ -63,8 +63,9 @@ pub async fn append(
             .unwrap_or_default()
             .into(),
     ];
-    db.execute_raw(statement(db, sql, values)).await?;
-    Ok(())
+    let row = db.query_one_raw(statement(db, sql, values)).await?;
+    let row = row.ok_or_else(|| Error::internal("an entry was not appended"))?;
+    Ok(Timestamp::from_micros(row.try_get("", "create_time")?))
 }
 
 /// Moves up to `limit` committed rows from the inbox to the log, at the places after its head, and says how many.

@@ -21,6 +21,7 @@ async fn a_revocation_by_a_clock_that_is_days_behind_holds_when_it_is_right_agai
     let server = Server::start(database).await;
     let right = server.clock.now();
     let token = server.admin().await;
+    let presented = server.admin().await.access_token;
     let other = server.admin().await.access_token;
     let any = Subject::SessionId("any".to_owned());
     let before = server.revoke_by_reference(&other, any, "").await.unwrap();
@@ -29,11 +30,18 @@ async fn a_revocation_by_a_clock_that_is_days_behind_holds_when_it_is_right_agai
     let caller = server.admin().await.access_token;
     let session = Subject::SessionId(token.session_id.clone());
     let revoked = server.revoke_by_reference(&caller, session, "").await;
-    let effect = revoked.unwrap().effect.unwrap();
+    let revoked = revoked.unwrap();
+    let effect = revoked.effect.unwrap();
     assert_eq!(effect.effective, Some(true));
+    let told = revoked.event.unwrap().create_time;
+    assert_eq!(told, before.event.as_ref().unwrap().create_time);
+    // What is not good yet will be again: it is ended all the same.
+    let ended = server.revoke(&presented).await.unwrap();
+    assert_eq!(ended.effective, Some(true));
 
     let server = restarted(server, Clock::set_to(right + HOUR)).await;
     assert!(server.verdict(&other, &token.access_token).await.is_err());
+    assert!(server.verdict(&other, &presented).await.is_err());
     let mut stream = crate::support::Watching::open(
         &server,
         &other,

@@ -87,7 +87,7 @@ async fn tell(
 /// The space of a token that is ours, however dead it is.
 async fn space_of(authority: &Authority, token: &str) -> Result<Option<SpaceId>> {
     if !api_key::has_form(token) {
-        return Ok(jwt::claimed_space(token));
+        return Ok(jwt::claimed(token).map(|token| token.space_id));
     }
     let Some(presented) = ApiKeyToken::parse(token) else {
         return Ok(None);

@@ -8,6 +8,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         api_key::{self, ApiKeyToken},
+        jwt,
         revocation::{Decision, Reason, Subject},
     },
     error::Result,
@@ -25,10 +26,18 @@ pub async fn revoke(
     if api_key::has_form(token) {
         return revoke_api_key(authority, token, call, until).await;
     }
-    match authority
-        .authenticate_jwt(token, authority.clock.now())
-        .await?
-    {
+    let now = authority.clock.now();
+    let verdict = match authority.authenticate_jwt(token, now).await? {
+        // Where our clock was set back. The token will be good again, hence it can be ended.
+        Err(Inactive::NotYetValid) => {
+            let begin = jwt::claimed(token).map(|token| token.issue_time.max(token.not_before));
+            authority
+                .authenticate_jwt(token, begin.unwrap_or(now))
+                .await?
+        }
+        verdict => verdict,
+    };
+    match verdict {
         Ok(held) => Ok(end_session(authority, &held, call)
             .await?
             .effect(until)

@@ -18,7 +18,7 @@ use std::{fmt, time::Duration};
 pub use self::{
     claims::AccessToken,
     keys::{KeySet, SigningKey, VerifyingKey},
-    verify::{claimed_space, verify},
+    verify::{claimed, verify},
 };
 use crate::domain::ids::SigningKeyId;
 

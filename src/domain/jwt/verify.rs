@@ -7,10 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use super::{AccessToken, Algorithm, KeySet, MAX_PRESENTED_BYTES, Rejection, TYPE, VerifyingKey};
-use crate::{
-    clock::Timestamp,
-    domain::ids::{SigningKeyId, SpaceId},
-};
+use crate::{clock::Timestamp, domain::ids::SigningKeyId};
 
 /// The length of a SHA-256 thumbprint in base64url.
 const KID_LENGTH: usize = 43;
@@ -40,11 +37,10 @@ pub fn verify(
     Ok(token)
 }
 
-/// The space that a token says it acts in, whoever signed it: for one of which [`verify`] found that its time is over.
-pub fn claimed_space(token: &str) -> Option<SpaceId> {
+/// What a token says, whoever signed it: for one of which [`verify`] found nothing wrong but its time.
+pub fn claimed(token: &str) -> Option<AccessToken> {
     let claims = decode(Compact::cut(token).ok()?.claims).ok()?;
-    let token = AccessToken::from_claims_json(&claims, &SigningKeyId::known("")).ok()?;
-    Some(token.space_id)
+    AccessToken::from_claims_json(&claims, &SigningKeyId::known("")).ok()
 }
 
 /// A token in JWS compact serialization (RFC 7515 section 7.1), cut at its dots.
