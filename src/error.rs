@@ -62,6 +62,15 @@ impl Error {
             .with("resource", resource)
     }
 
+    /// ALREADY_EXISTS: there is, or was, a `resource` of this name.
+    pub fn already_exists(resource: &'static str) -> Self {
+        Self::new(
+            Reason::ResourceAlreadyExists,
+            format!("the name of the {resource} is taken"),
+        )
+        .with("resource", resource)
+    }
+
     /// PERMISSION_DENIED: `permission` is missing in `space`.
     pub fn permission_missing(permission: &str, space: &str) -> Self {
         Self::new(

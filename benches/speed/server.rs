@@ -4,26 +4,25 @@ use std::{net::SocketAddr, sync::Arc, thread};
 
 use tempfile::TempDir;
 use token_authority::{
-    authority::{Authority, audit::Actor, directory},
+    authority::Authority,
     clock::Clock,
     config::Settings,
     domain::{
-        ids::{RoleName, SessionId, SpaceId, SpaceSlug, TokenId, UserId, Username},
+        ids::{SessionId, TokenId},
         jwt::{self, AccessToken},
-        password::Password,
-        permission::{Permission, PermissionSet},
     },
     proto::{
         self, api_key_service_client::ApiKeyServiceClient, issue_token_request::Credential,
-        token_service_client::TokenServiceClient,
+        role_service_client::RoleServiceClient, space_service_client::SpaceServiceClient,
+        token_service_client::TokenServiceClient, user_service_client::UserServiceClient,
     },
     server::{self, Life, Listeners},
     shutdown::Shutdown,
     telemetry,
 };
-use tokio::{runtime::Runtime, time::Instant};
+use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
-use tonic::Request;
+use tonic::{Request, transport::Channel};
 
 /// Everybody's password.
 pub(crate) const PASSWORD: &str = "plum kettle orbits 47 lanterns";
@@ -73,13 +72,14 @@ impl Server {
         let settings = Settings::load(None, Vec::new(), flags.to_vec()).unwrap();
         let runtime = runtime("server");
         let (authority, address) = runtime.block_on(run(settings));
+        let first = std::fs::read_to_string(data.path().join("bootstrap-password")).unwrap();
         let (caller, claims) = runtime.block_on(async {
-            people(&authority).await;
-            let claims = sign_in(address, CLERK).await;
+            people(address, first.trim()).await;
+            let claims = sign_in(address, CLERK, PASSWORD).await;
             let now = authority.clock.now();
             let keys = &authority.keyring.published().keys;
             let claims = jwt::verify(&claims, keys, &authority.issuer, now).unwrap();
-            (sign_in(address, GATE).await, claims)
+            (sign_in(address, GATE, PASSWORD).await, claims)
         });
         Self {
             authority,
@@ -108,7 +108,7 @@ impl Server {
     pub(crate) fn new_api_keys(&self, count: usize) -> Vec<String> {
         let (address, authority) = (self.address, &self.authority);
         self.runtime.block_on(async {
-            let token = sign_in(address, CLERK).await;
+            let token = sign_in(address, CLERK, PASSWORD).await;
             let uri = format!("http://{address}");
             let mut client = ApiKeyServiceClient::connect(uri).await.unwrap();
             let mut keys = Vec::new();
@@ -160,48 +160,67 @@ async fn run(settings: Settings) -> (Arc<Authority>, SocketAddr) {
     (authority, address)
 }
 
-async fn people(authority: &Arc<Authority>) {
-    let actor = Actor::ITSELF;
-    let slug = SpaceSlug::parse("shop", "slug").unwrap();
-    let space = directory::spaces::create(authority, actor, &slug)
+async fn people(address: SocketAddr, admin_password: &str) {
+    let admin = sign_in(address, "admin", admin_password).await;
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let space = proto::Space {
+        slug: "shop".to_owned(),
+        ..Default::default()
+    };
+    let request = proto::CreateSpaceRequest { space: Some(space) };
+    let mut spaces = SpaceServiceClient::new(channel.clone());
+    spaces
+        .create_space(as_caller(&admin, request))
         .await
-        .unwrap()
-        .id;
-    let gate = user(authority, &space, GATE).await;
-    let clerk = user(authority, &space, CLERK).await;
-    let sales = RoleName::parse("sales", "name").unwrap();
+        .unwrap();
+    let mut users = UserServiceClient::new(channel.clone());
+    for username in [GATE, CLERK] {
+        let user = proto::User {
+            username: username.to_owned(),
+            space_id: "shop".to_owned(),
+            ..Default::default()
+        };
+        let request = proto::CreateUserRequest {
+            user: Some(user),
+            password: PASSWORD.to_owned(),
+        };
+        users.create_user(as_caller(&admin, request)).await.unwrap();
+    }
     let permissions = [
         "orders.read",
         "orders.write",
         "customers.read",
         "invoices.read",
     ];
-    let permissions: PermissionSet = permissions.map(Permission::known).into_iter().collect();
-    directory::roles::create(authority, Actor::ITSELF, &space, &sales, &permissions)
-        .await
-        .unwrap();
-    for (user, role) in [(gate, "introspector"), (clerk, "sales")] {
-        let role = RoleName::parse(role, "role").unwrap();
-        let soon = Instant::now() + std::time::Duration::from_secs(5);
-        directory::roles::assign(authority, Actor::ITSELF, &space, &user, &role, soon.into())
-            .await
-            .unwrap();
+    let role = proto::Role {
+        space_id: "shop".to_owned(),
+        name: "sales".to_owned(),
+        permissions: permissions.map(str::to_owned).to_vec(),
+        ..Default::default()
+    };
+    let mut roles = RoleServiceClient::new(channel);
+    let request = proto::CreateRoleRequest { role: Some(role) };
+    roles.create_role(as_caller(&admin, request)).await.unwrap();
+    for (user, role) in [(GATE, "introspector"), (CLERK, "sales")] {
+        let assignment = proto::RoleAssignment {
+            space_id: "shop".to_owned(),
+            role: role.to_owned(),
+            user_id: user.to_owned(),
+            create_time: None,
+        };
+        let request = proto::AssignRoleRequest {
+            assignment: Some(assignment),
+        };
+        roles.assign_role(as_caller(&admin, request)).await.unwrap();
     }
 }
 
-async fn user(authority: &Arc<Authority>, space: &SpaceId, name: &str) -> UserId {
-    let name = Username::parse(name, "username").unwrap();
-    let password = Password::chosen(PASSWORD.to_owned(), &name, "password").unwrap();
-    directory::users::create(authority, Actor::ITSELF, space, &name, Some(&password))
-        .await
-        .unwrap()
-}
-
-/// A sign-in with [`PASSWORD`].
-pub(crate) fn sign_in_request(username: &str) -> proto::IssueTokenRequest {
+/// A sign-in.
+pub(crate) fn sign_in_request(username: &str, password: &str) -> proto::IssueTokenRequest {
     let credential = proto::PasswordCredential {
         username: username.to_owned(),
-        password: PASSWORD.to_owned(),
+        password: password.to_owned(),
     };
     proto::IssueTokenRequest {
         credential: Some(Credential::Password(credential)),
@@ -209,10 +228,13 @@ pub(crate) fn sign_in_request(username: &str) -> proto::IssueTokenRequest {
     }
 }
 
-async fn sign_in(address: SocketAddr, username: &str) -> String {
+async fn sign_in(address: SocketAddr, username: &str, password: &str) -> String {
     let uri = format!("http://{address}");
     let mut client = TokenServiceClient::connect(uri).await.unwrap();
-    let answer = client.issue_token(sign_in_request(username)).await.unwrap();
+    let answer = client
+        .issue_token(sign_in_request(username, password))
+        .await
+        .unwrap();
     answer.into_inner().token.unwrap().access_token
 }
 

@@ -28,7 +28,7 @@ const WINDOW: Duration = Duration::from_secs(3);
 
 /// P5.
 pub(crate) fn sign_ins(server: &Server, client: &Runtime, table: &mut Table) {
-    let message: Bytes = sign_in_request(CLERK).encode_to_vec().into();
+    let message: Bytes = sign_in_request(CLERK, PASSWORD).encode_to_vec().into();
     let load = Load::new(client, server.address, PATH, &server.caller, cores() * 4);
     let answer = IssueTokenResponse::decode(load.once(&message)).unwrap();
     assert!(answer.token.is_some());

@@ -14,6 +14,7 @@ use super::{audit, keyring, keyring::master_key::MasterKey, sign_in::hashing::Ha
 use crate::{
     clock::Timestamp,
     domain::{
+        directory::{Space, User},
         ids::{RoleName, SpaceId, SpaceSlug, UserId, Username},
         jwt::Algorithm,
         password::Password,
@@ -87,24 +88,24 @@ async fn make_directory(
     password_hash: &str,
     now: Timestamp,
 ) -> Result<()> {
-    let space = SpaceId::new(now)?;
-    let user = UserId::new(now)?;
     let slug = SpaceSlug::known(SpaceSlug::SYSTEM);
-    storage::spaces::insert(
-        transaction,
-        &storage::spaces::NewSpace::named(&space, &slug),
-        now,
-    )
-    .await?;
-    let new_user = storage::users::NewUser {
-        id: &user,
-        username: &Username::known(ADMIN),
-        email: "",
-        display_name: "",
-        home_space: &space,
-        password_hash: Some(password_hash),
+    let space = Space::named(SpaceId::new(now)?, slug, now);
+    storage::spaces::insert(transaction, &space).await?;
+    let space = space.id;
+    let admin = User {
+        id: UserId::new(now)?,
+        username: Username::known(ADMIN),
+        email: String::new(),
+        display_name: String::new(),
+        disabled: false,
+        password_set: true,
+        home_space: space.clone(),
+        create_time: now,
+        update_time: now,
+        last_sign_in_time: None,
     };
-    storage::users::insert(transaction, &new_user, now).await?;
+    storage::users::insert(transaction, &admin, Some(password_hash)).await?;
+    let user = admin.id;
     let admin = RoleName::known(BuiltInRole::Admin.name());
     storage::roles::assign(transaction, &space, &user, &admin, now).await?;
     let done = audit::Done {

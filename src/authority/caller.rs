@@ -165,8 +165,8 @@ impl Caller {
         authority: &Authority,
         transaction: &Transaction,
     ) -> Result<()> {
-        storage::users::lock_shared(transaction, self.user_id()).await?;
         storage::spaces::lock_shared(transaction, self.space_id()).await?;
+        storage::users::lock_shared(transaction, self.user_id()).await?;
         self.credential
             .judge_again(authority, transaction, self.position)
             .await

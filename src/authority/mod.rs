@@ -2,12 +2,13 @@
 //!
 //! In reading order: [`credentials`] (is this token good), [`caller`] (who asks, and what they may), [`sign_in`] (passwords),
 //! [`keyring`] (the keys that sign), [`tokens`] (issue, introspect, rotate, revoke), [`revocations`] (revoke by reference, list,
-//! watch), [`api_keys`], [`directory`] (users, spaces, roles), [`idempotency`] (lost answers), [`audit`], [`bootstrap`].
+//! watch), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every change has in common), [`idempotency`] (lost answers), [`audit`], [`bootstrap`].
 
 pub mod api_keys;
 pub mod audit;
 pub mod bootstrap;
 pub mod caller;
+pub mod change;
 pub mod credentials;
 pub mod directory;
 pub mod forgetting;

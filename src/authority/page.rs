@@ -33,7 +33,59 @@ impl Listing {
     }
 }
 
+/// A page that a caller asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// At most so many on it.
+    pub size: usize,
+    /// From the page before; empty: the first page.
+    pub token: String,
+    /// Of which listing.
+    pub listing: Listing,
+}
+
+/// A page, and the token of the next one: empty where there is none.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// What is on it.
+    pub rows: Vec<T>,
+    /// From where the next one goes on.
+    pub next: String,
+}
+
+impl Wanted {
+    /// How many rows to read: one more than fit shows that there is another page.
+    pub fn limit(&self) -> u64 {
+        self.size as u64 + 1
+    }
+}
+
 impl PageSeal {
+    /// The last thing on the page before.
+    pub fn after(&self, wanted: &Wanted) -> Result<Option<String>> {
+        self.open(&wanted.listing, &wanted.token)
+    }
+
+    /// The page out of [`Wanted::limit`] rows; `place` is what tells a row from all others in the order of the listing.
+    pub fn cut<T>(
+        &self,
+        wanted: &Wanted,
+        mut rows: Vec<T>,
+        place: impl FnOnce(&T) -> String,
+    ) -> Page<T> {
+        if rows.len() <= wanted.size {
+            let next = String::new();
+            return Page { rows, next };
+        }
+        rows.truncate(wanted.size);
+        let last = rows.last().map(place);
+        let next = last.map(|last| self.seal(&wanted.listing, &last));
+        Page {
+            rows,
+            next: next.unwrap_or_default(),
+        }
+    }
+
     /// Seals under a key that every replica derives alike.
     pub fn new(key: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))

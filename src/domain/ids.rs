@@ -156,6 +156,13 @@ impl NamedSpace {
     }
 }
 
+impl NamedSpace {
+    /// The space of those who run the authority.
+    pub fn system() -> Self {
+        Self(SpaceSlug::SYSTEM.into())
+    }
+}
+
 impl SpaceId {
     /// As a request would name the space.
     pub fn named(&self) -> NamedSpace {

@@ -1,9 +1,11 @@
 //! What a token authority is: pure and synchronous, without I/O. Time and randomness are arguments.
 //!
 //! In reading order: [`ids`] (what things are called), [`permission`] (what tokens allow), [`jwt`] and [`api_key`] (the two
-//! kinds of token), [`password`] (which ones are taken), [`revocation`] (what ends a token).
+//! kinds of token), [`password`] (which ones are taken), [`revocation`] (what ends a token), [`standing`] and
+//! [`directory`] (who somebody is).
 
 pub mod api_key;
+pub mod directory;
 pub mod ids;
 pub mod jwt;
 #[cfg(feature = "server")]

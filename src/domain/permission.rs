@@ -25,6 +25,19 @@ pub const API_KEYS_READ: &str = "authority.api_keys.read";
 /// Manage other users' API keys.
 pub const API_KEYS_WRITE: &str = "authority.api_keys.write";
 
+/// See users.
+pub const USERS_READ: &str = "authority.users.read";
+/// Manage users.
+pub const USERS_WRITE: &str = "authority.users.write";
+/// See roles and who has them.
+pub const ROLES_READ: &str = "authority.roles.read";
+/// Manage roles and who has them.
+pub const ROLES_WRITE: &str = "authority.roles.write";
+/// See spaces.
+pub const SPACES_READ: &str = "authority.spaces.read";
+/// Manage spaces.
+pub const SPACES_WRITE: &str = "authority.spaces.write";
+
 /// This service's own permissions that make sense in every space, sorted.
 const EVERY_SPACE: &[&str] = &[
     API_KEYS_READ,
@@ -32,15 +45,15 @@ const EVERY_SPACE: &[&str] = &[
     "authority.audit.read",
     REVOCATIONS_CREATE,
     REVOCATIONS_WATCH,
-    "authority.roles.read",
-    "authority.roles.write",
+    ROLES_READ,
+    ROLES_WRITE,
     SELF,
-    "authority.spaces.read",
-    "authority.spaces.write",
+    SPACES_READ,
+    SPACES_WRITE,
     TOKENS_EXPLAIN,
     TOKENS_INTROSPECT,
-    "authority.users.read",
-    "authority.users.write",
+    USERS_READ,
+    USERS_WRITE,
 ];
 
 /// Those that make sense in the space `system` alone, sorted.
@@ -83,6 +96,11 @@ impl Permission {
     /// The permission as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it makes sense in the space `system` alone.
+    pub fn is_of_system(&self) -> bool {
+        SYSTEM_ONLY.contains(&&*self.0)
     }
 
     /// Whether it is one of this service's own.
@@ -249,6 +267,15 @@ impl BuiltInRole {
             Self::Admin => "admin",
             Self::Introspector => "introspector",
             Self::Auditor => "auditor",
+        }
+    }
+
+    /// What it is for.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Admin => "may do everything in its space",
+            Self::Introspector => "may introspect tokens and watch revocations",
+            Self::Auditor => "may read everything in its space",
         }
     }
 

@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use ipnet::IpNet;
 
 use crate::{
-    authority::{credentials::Credential, tokens::IssuedToken},
+    authority::{
+        caller::Caller,
+        credentials::Credential,
+        page::{Listing, Wanted},
+        tokens::IssuedToken,
+    },
     clock::Timestamp,
     domain::{
         ids::RoleName,
@@ -98,6 +103,45 @@ pub(super) fn page_size(asked: i32, default: usize, max: usize) -> Result<usize>
             format!("must be from 0 to {max}"),
         )),
     }
+}
+
+/// The page that a listing asks for; `asked` is its request without page size and page token.
+pub(super) fn page(
+    caller: &Caller,
+    method: &str,
+    size: i32,
+    token: &str,
+    asked: &impl prost::Message,
+) -> Result<Wanted> {
+    Ok(Wanted {
+        size: page_size(size, 50, 500)?,
+        token: token.to_owned(),
+        listing: Listing::new(caller.space_id().as_str(), method, asked),
+    })
+}
+
+/// INVALID_ARGUMENT about `field` for nothing.
+pub(super) fn required<'a>(text: &'a str, field: &str) -> Result<&'a str> {
+    Some(text)
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| Error::field(field, "is required"))
+}
+
+/// The first of two names that is there. INVALID_ARGUMENT about `field` where neither is.
+pub(super) fn either<'a>(id: &'a str, name: &'a str, field: &str) -> Result<&'a str> {
+    required(if id.is_empty() { name } else { id }, field)
+}
+
+/// What an update mask names. INVALID_ARGUMENT for an empty one.
+pub(super) fn mask(mask: Option<prost_types::FieldMask>) -> Result<Vec<String>> {
+    mask.map(|mask| mask.paths)
+        .filter(|paths| !paths.is_empty())
+        .ok_or_else(|| Error::field("update_mask", "is required"))
+}
+
+/// INVALID_ARGUMENT for what a mask names and nobody can change.
+pub(super) fn unchangeable(path: &str) -> Error {
+    Error::field("update_mask", format!("{path:?} cannot be changed"))
 }
 
 /// INVALID_ARGUMENT about `field` for a text of more than `max` characters, or with control characters.

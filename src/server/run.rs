@@ -25,15 +25,17 @@ use crate::{
     error::{Error, Result},
     grpc::{
         api_key_service::ApiKeys, authentication::AuthenticationLayer, direct::DirectLayer,
-        revocation_service::Revocations, signing_key_service::SigningKeys, token_service::Tokens,
+        revocation_service::Revocations, role_service::Roles, signing_key_service::SigningKeys,
+        space_service::Spaces, token_service::Tokens, user_service::Users,
     },
     http::jwks::{JwksDocument, JwksSource},
     log::{RevocationLog, cursor::CursorSeal},
     proto::{
         api_key_service_server::ApiKeyServiceServer,
-        revocation_service_server::RevocationServiceServer,
+        revocation_service_server::RevocationServiceServer, role_service_server::RoleServiceServer,
         signing_key_service_server::SigningKeyServiceServer,
-        token_service_server::TokenServiceServer,
+        space_service_server::SpaceServiceServer, token_service_server::TokenServiceServer,
+        user_service_server::UserServiceServer,
     },
     shutdown::Shutdown,
     storage::{self, Database, DatabaseSettings},
@@ -220,11 +222,17 @@ fn direct(authority: &Arc<Authority>) -> DirectLayer<TokenServiceServer<Tokens>>
 fn routes(authority: &Arc<Authority>, life: &Life) -> Routes {
     let (draining, tasks) = (life.draining.clone(), life.background.clone());
     let keys = ApiKeyServiceServer::new(ApiKeys(Arc::clone(authority)));
+    let users = UserServiceServer::new(Users(Arc::clone(authority)));
+    let spaces = SpaceServiceServer::new(Spaces(Arc::clone(authority)));
+    let roles = RoleServiceServer::new(Roles(Arc::clone(authority)));
     let revocations = Revocations::new(Arc::clone(authority), draining.clone(), tasks.clone());
     let revocations = RevocationServiceServer::new(revocations);
     let signing_keys =
         SigningKeyServiceServer::new(SigningKeys::new(Arc::clone(authority), draining, tasks));
     Routes::new(keys.max_decoding_message_size(REQUEST_MAX))
+        .add_service(users.max_decoding_message_size(REQUEST_MAX))
+        .add_service(spaces.max_decoding_message_size(REQUEST_MAX))
+        .add_service(roles.max_decoding_message_size(REQUEST_MAX))
         .add_service(revocations.max_decoding_message_size(REQUEST_MAX))
         .add_service(signing_keys.max_decoding_message_size(REQUEST_MAX))
 }

@@ -47,6 +47,23 @@ pub(super) async fn lock_exclusively(
     Ok(())
 }
 
+/// The same for all rows with a value, in an order that all keep to.
+pub(super) async fn lock_rows_exclusively(
+    db: &impl ConnectionTrait,
+    table: &str,
+    column: &str,
+    value: &str,
+    order: &str,
+) -> Result<()> {
+    if engine_of(db) == Engine::Postgres {
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {column} = $1 ORDER BY {order} FOR UPDATE) locked"
+        );
+        db.query_one_raw(statement(db, sql, [value.into()])).await?;
+    }
+    Ok(())
+}
+
 /// Keeps a row from being ended until the transaction is over. `SQLite` has one writer, which is the transaction.
 pub(super) async fn lock_shared(
     db: &impl ConnectionTrait,

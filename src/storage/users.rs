@@ -1,57 +1,137 @@
 //! Users.
 
-use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 
 use super::{
     entity::{HiddenText, users},
+    error::violated_constraint,
     statement::{
-        execute, lock_exclusively as lock_row_exclusively, lock_shared as lock_row, statement,
+        execute, lock_exclusively as lock_row_exclusively, lock_rows_exclusively,
+        lock_shared as lock_row, statement,
     },
 };
 use crate::{
     clock::Timestamp,
-    domain::ids::{SpaceId, UserId, Username},
-    error::Result,
+    domain::{
+        directory::User,
+        ids::{NamedUser, SpaceId, UserId, Username},
+    },
+    error::{Error, Result},
 };
 
-/// A user to be.
-#[derive(Debug)]
-pub struct NewUser<'a> {
-    /// Its id.
-    pub id: &'a UserId,
-    /// The name it signs in with.
-    pub username: &'a Username,
-    /// Empty where there is none.
-    pub email: &'a str,
-    /// For people.
-    pub display_name: &'a str,
-    /// The space it belongs to.
-    pub home_space: &'a SpaceId,
-    /// None for one that holds API keys alone.
-    pub password_hash: Option<&'a str>,
-}
-
-/// Makes a user.
-pub async fn insert(db: &impl ConnectionTrait, user: &NewUser<'_>, now: Timestamp) -> Result<()> {
-    let model = users::Model {
+/// Makes a user, who can sign in where there is a hash of a password. ALREADY_EXISTS where another one has, or had, the name.
+pub async fn insert(
+    db: &impl ConnectionTrait,
+    user: &User,
+    password_hash: Option<&str>,
+) -> Result<()> {
+    let row = users::Model {
         user_id: user.id.to_string(),
         username: user.username.to_string(),
-        email: user.email.to_owned(),
-        display_name: user.display_name.to_owned(),
+        email: user.email.clone(),
+        display_name: user.display_name.clone(),
         space_id: user.home_space.to_string(),
-        disabled: false,
-        password_hash: user.password_hash.map(|hash| HiddenText(hash.to_owned())),
+        disabled: user.disabled,
+        password_hash: password_hash.map(|hash| HiddenText(hash.to_owned())),
         key_generation: 0,
         keys_ended_time: None,
-        create_time: now.micros(),
-        update_time: now.micros(),
+        create_time: user.create_time.micros(),
+        update_time: user.update_time.micros(),
         delete_time: None,
         last_sign_in_time: None,
     };
-    users::Entity::insert(model.into_active_model())
+    let inserted = users::Entity::insert(row.into_active_model())
         .exec_without_returning(db)
+        .await;
+    match inserted {
+        Ok(_) => Ok(()),
+        Err(error) if violated_constraint(&error).as_deref() == Some("users_username_key") => {
+            Err(Error::already_exists("user"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A user by id or username, for those who may read it; none where it is deleted.
+pub async fn describe(db: &impl ConnectionTrait, named: &NamedUser) -> Result<Option<User>> {
+    let named = Condition::any()
+        .add(users::Column::UserId.eq(named.as_str()))
+        .add(users::Column::Username.eq(named.as_str()));
+    let found = users::Entity::find()
+        .filter(named)
+        .filter(users::Column::DeleteTime.is_null())
+        .one(db)
         .await?;
+    Ok(found.map(described))
+}
+
+/// Up to `limit` users by username, after one of them; of this home space alone, where one is named.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    home: Option<&SpaceId>,
+    after: Option<&str>,
+    limit: u64,
+) -> Result<Vec<User>> {
+    let narrowed = Condition::all()
+        .add(users::Column::DeleteTime.is_null())
+        .add_option(home.map(|home| users::Column::SpaceId.eq(home.as_str())))
+        .add_option(after.map(|username| users::Column::Username.gt(username)));
+    let rows = users::Entity::find()
+        .filter(narrowed)
+        .order_by_asc(users::Column::Username)
+        .limit(limit)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(described).collect())
+}
+
+/// Sets what can be changed of a user.
+pub async fn update(db: &impl ConnectionTrait, user: &User) -> Result<()> {
+    let sql = "UPDATE users SET email = $2, display_name = $3, disabled = $4, update_time = $5 WHERE user_id = $1";
+    let values = [
+        user.id.as_str().into(),
+        user.email.as_str().into(),
+        user.display_name.as_str().into(),
+        user.disabled.into(),
+        user.update_time.micros().into(),
+    ];
+    execute(db, sql, values).await?;
     Ok(())
+}
+
+/// Leaves nothing of a user but its id and name, which are never given out again.
+pub async fn delete(db: &impl ConnectionTrait, id: &UserId, now: Timestamp) -> Result<()> {
+    let sql = format!("UPDATE users SET {ERASED} WHERE user_id = $1");
+    execute(db, sql, [id.as_str().into(), now.micros().into()]).await?;
+    Ok(())
+}
+
+/// The same for every user of a home space.
+pub async fn delete_all(db: &impl ConnectionTrait, home: &SpaceId, now: Timestamp) -> Result<()> {
+    let sql = format!("UPDATE users SET {ERASED} WHERE space_id = $1 AND delete_time IS NULL");
+    execute(db, sql, [home.as_str().into(), now.micros().into()]).await?;
+    Ok(())
+}
+
+const ERASED: &str =
+    "delete_time = $2, update_time = $2, password_hash = NULL, email = '', display_name = ''";
+
+fn described(row: users::Model) -> User {
+    User {
+        id: UserId::known(row.user_id),
+        username: Username::known(row.username),
+        email: row.email,
+        display_name: row.display_name,
+        disabled: row.disabled,
+        password_set: row.password_hash.is_some(),
+        home_space: SpaceId::known(row.space_id),
+        create_time: Timestamp::from_micros(row.create_time),
+        update_time: Timestamp::from_micros(row.update_time),
+        last_sign_in_time: row.last_sign_in_time.map(Timestamp::from_micros),
+    }
 }
 
 /// What a sign-in is checked against. Debug hides the hash.
@@ -91,12 +171,12 @@ pub async fn sign_in_secret(
     }))
 }
 
-/// Replaces a hash with another one of the same password, where it is still the one that was checked.
+/// Replaces a hash where it is still the one that was checked. Whether it was.
 pub async fn replace_hash(
     db: &impl ConnectionTrait,
     checked: &SignInSecret,
     hash: &str,
-) -> Result<()> {
+) -> Result<bool> {
     let sql = "UPDATE users SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2";
     let checked_hash = checked.password_hash.clone();
     let values = [
@@ -104,8 +184,7 @@ pub async fn replace_hash(
         checked_hash.into(),
         hash.into(),
     ];
-    execute(db, sql, values).await?;
-    Ok(())
+    Ok(execute(db, sql, values).await? > 0)
 }
 
 /// Sets a password.
@@ -125,23 +204,6 @@ pub async fn set_password(
     Ok(())
 }
 
-/// Switches a user off or on.
-pub async fn set_disabled(
-    db: &impl ConnectionTrait,
-    id: &UserId,
-    disabled: bool,
-    now: Timestamp,
-) -> Result<()> {
-    let sql = "UPDATE users SET disabled = $2, update_time = $3 WHERE user_id = $1";
-    execute(
-        db,
-        sql,
-        [id.as_str().into(), disabled.into(), now.micros().into()],
-    )
-    .await?;
-    Ok(())
-}
-
 /// Keeps the user from being ended until the transaction is over.
 pub async fn lock_shared(db: &impl ConnectionTrait, id: &UserId) -> Result<()> {
     lock_row(db, "users", "user_id", id.as_str()).await
@@ -150,6 +212,11 @@ pub async fn lock_shared(db: &impl ConnectionTrait, id: &UserId) -> Result<()> {
 /// Waits for all that keep the user from being ended, and keeps others from it until the transaction is over.
 pub async fn lock_exclusively(db: &impl ConnectionTrait, id: &UserId) -> Result<()> {
     lock_row_exclusively(db, "users", "user_id", id.as_str()).await
+}
+
+/// The same for every user of a home space, in the order of their ids.
+pub async fn lock_all_exclusively(db: &impl ConnectionTrait, home: &SpaceId) -> Result<()> {
+    lock_rows_exclusively(db, "users", "space_id", home.as_str(), "user_id").await
 }
 
 /// Ends every API key of the user, in every space and for good.

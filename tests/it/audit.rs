@@ -2,14 +2,10 @@
 
 use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::{Value, json};
-use token_authority::{
-    authority::{audit::Actor, directory},
-    domain::password::Password,
-    proto::{self, RevocationReason, revocation_subject::Subject},
-};
+use token_authority::proto::{self, RevocationReason, revocation_subject::Subject};
 use tonic::Code;
 
-use crate::support::{PASSWORD, Server, as_caller, both, key, refused, revocation_of, soon};
+use crate::support::{PASSWORD, Server, as_caller, both, key, refused, revocation_of};
 
 /// The rows of an action: space, resource and details of each.
 async fn rows(server: &Server, action: &str) -> Vec<(String, String, Value)> {
@@ -121,22 +117,17 @@ both!(
             let space = server.space(slug).await;
             server.assign(&space, &tenant.alice, "auditor").await;
         }
-        let (authority, actor) = (&*server.authority, Actor::ITSELF);
+        let operator = server.operator().await;
         for disabled in [true, false] {
-            directory::users::set_disabled(authority, actor, &tenant.alice, disabled, soon())
-                .await
-                .unwrap();
+            operator.set_disabled(&tenant.alice, disabled).await;
         }
-        let password = Password::presented(PASSWORD.to_owned(), "password").unwrap();
-        directory::users::set_password(authority, actor, &tenant.alice, &password, soon())
-            .await
-            .unwrap();
-        for action in ["user.disable", "user.enable", "user.set_password"] {
-            let written = (
-                tenant.space.to_string(),
-                tenant.alice.to_string(),
-                json!({}),
-            );
+        operator.set_password(&tenant.alice, PASSWORD).await;
+        for (action, details) in [
+            ("user.disable", json!({})),
+            ("user.enable", json!({})),
+            ("user.reset_password", json!({ "api_keys": "kept" })),
+        ] {
+            let written = (tenant.space.to_string(), tenant.alice.to_string(), details);
             assert_eq!(rows(server, action).await, [written], "{action}");
         }
     }

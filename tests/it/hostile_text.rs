@@ -2,21 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use prost::{Message as _, bytes::Buf as _, bytes::BufMut as _};
+use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, ReflectMessage as _, Value};
 use token_authority::proto::{self, revocation_subject::Subject};
-use tonic::{
-    Code, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-    transport::Channel,
-};
+use tonic::Code;
 
 use crate::support::{
-    Engine, Server, TestDatabase, as_caller, both, create_key, fields, introspect_request, key,
-    metadata_of, password_request, reason, refused, revocation_of, rotate_key, rotate_request,
-    seconds,
+    Engine, Server, TestDatabase, as_caller, both, call_any, create_key, fields,
+    introspect_request, key, metadata_of, password_request, reason, refused, revocation_of,
+    rotate_key, rotate_request, seconds,
 };
 
 /// What is put into each field.
@@ -142,59 +136,6 @@ fn with_text(message: &DynamicMessage, text: &str) -> Vec<(String, DynamicMessag
     made
 }
 
-/// Messages as bytes.
-#[derive(Debug, Clone, Copy, Default)]
-struct Bytes;
-
-impl Codec for Bytes {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Bytes {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Bytes {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining()).to_vec()))
-    }
-}
-
-/// The first answer of a method.
-async fn call(
-    channel: &Channel,
-    path: &'static str,
-    caller: &str,
-    message: Vec<u8>,
-) -> Result<(), Status> {
-    let mut client = Grpc::new(channel.clone());
-    client.ready().await.unwrap();
-    let path = PathAndQuery::from_static(path);
-    let request = as_caller(caller, message);
-    let answered = client.server_streaming(request, path, Bytes).await?;
-    answered.into_inner().message().await.map(|_| ())
-}
-
 /// What each method says to each text in each field: code, reason and the fields that are blamed.
 async fn answers(server: &Server) -> BTreeMap<String, (Code, String, Vec<String>)> {
     let admin = server.admin().await.access_token;
@@ -215,7 +156,8 @@ async fn answers(server: &Server) -> BTreeMap<String, (Code, String, Vec<String>
         let good = DynamicMessage::decode(method.input(), &**good).unwrap();
         for (what, text) in texts() {
             for (field, message) in with_text(&good, &text) {
-                let answer = call(&channel, path, &admin, message.encode_to_vec()).await;
+                let answer =
+                    call_any(&channel, path, as_caller(&admin, message.encode_to_vec())).await;
                 let told = match answer {
                     Ok(()) => (Code::Ok, String::new(), Vec::new()),
                     Err(status) => (status.code(), reason(&status), fields(&status)),

@@ -15,13 +15,7 @@ use std::{
 };
 
 use token_authority::{
-    authority::{Authority, audit::Actor, directory},
-    domain::{
-        ids::{RoleName, SpaceId, UserId, Username},
-        password::Password,
-        permission::{Permission, PermissionSet},
-    },
-    log::Effect,
+    domain::ids::{SpaceId, UserId},
     proto::{
         self, api_key_service_client::ApiKeyServiceClient,
         revocation_service_client::RevocationServiceClient, revocation_subject::Subject,
@@ -32,10 +26,11 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use crate::support::{
-    Count, PASSWORD, Server, as_caller, both, key_request, revocation_of, soon, spawn,
+    Count, Operator, PASSWORD, Server, as_caller, both, key_request, revocation_of, spawn,
 };
 
 const CLIENTS: usize = 6;
+const ROLE: &str = "reader";
 /// Over all kinds in turn: 10 000 of each would take hours.
 const TIMES: Count = Count {
     quick: 340,
@@ -117,7 +112,7 @@ both!(
 type Asked = (String, Arc<AtomicBool>);
 
 struct Client {
-    authority: Arc<Authority>,
+    operator: Operator,
     tokens: TokenServiceClient<Channel>,
     beside: TokenServiceClient<Channel>,
     keys: ApiKeyServiceClient<Channel>,
@@ -125,8 +120,6 @@ struct Client {
     admin: String,
     space: SpaceId,
     user: UserId,
-    username: Username,
-    role: RoleName,
     key: proto::CreateApiKeyResponse,
 }
 
@@ -135,20 +128,18 @@ impl Client {
         let name = format!("client-{number}");
         let space = server.space(&name).await;
         let user = server.user(&space, &name).await;
-        let role = server.role(&space, "reader", &["demo.read"]).await;
-        server.assign(&space, &user, "reader").await;
+        server.role(&space, ROLE, &["demo.read"]).await;
+        server.assign(&space, &user, ROLE).await;
         Self {
-            authority: Arc::clone(&server.authority),
+            operator: server.operator().await,
             tokens: server.tokens().await,
             beside: server.tokens().await,
             keys: server.api_keys().await,
             revocations: server.revocations().await,
             admin: admin.to_owned(),
             key: server.api_key(admin, &space, &user, &[]).await,
-            username: Username::parse(&name, "username").unwrap(),
             space,
             user,
-            role,
         }
     }
 
@@ -207,65 +198,44 @@ impl Client {
             Kind::ApiKeyRevoked => self.revoke_key(key).await,
             Kind::ApiKeyPresented => self.present(&self.key.api_key_token.clone()).await,
             Kind::Role => {
-                let role = Subject::Role(self.role.to_string());
+                let role = Subject::Role(ROLE.to_owned());
                 self.revoke(role, &own, true).await;
             }
             Kind::Space => self.revoke(Subject::SpaceId(own), "", true).await,
             Kind::SpaceWithKeys => self.revoke(Subject::SpaceId(own), "", false).await,
             Kind::RolePermissions => {
-                assert!(self.grant(&["demo.read"], &[]).await.unwrap().effective);
+                let effect = self.operator.set_permissions(&self.space, ROLE, &[]).await;
+                assert!(effect.unwrap().effective());
             }
-            Kind::RoleUnassigned => assert!(self.unassign().await.unwrap().effective),
-            Kind::UserDisabled => assert!(self.disable(true).await.unwrap().effective),
-            Kind::PasswordSet => assert!(self.set_password().await.unwrap().effective),
+            Kind::RoleUnassigned => {
+                let effect = self.operator.unassign(&self.space, &self.user, ROLE).await;
+                assert!(effect.unwrap().effective());
+            }
+            Kind::UserDisabled => {
+                let effect = self.operator.set_disabled(&self.user, true).await;
+                assert!(effect.unwrap().effective());
+            }
+            Kind::PasswordSet => {
+                let effect = self.operator.set_password(&self.user, PASSWORD).await;
+                assert!(effect.unwrap().effective());
+            }
         }
-    }
-
-    async fn grant(&self, before: &[&str], after: &[&str]) -> Option<Effect> {
-        let change = (&permissions(before), &permissions(after));
-        let (space, role) = (&self.space, &self.role);
-        let authority = &*self.authority;
-        directory::roles::set_permissions(authority, Actor::ITSELF, space, role, change, soon())
-            .await
-            .unwrap()
-    }
-
-    async fn unassign(&self) -> Option<Effect> {
-        let (space, user, role) = (&self.space, &self.user, &self.role);
-        directory::roles::unassign(&self.authority, Actor::ITSELF, space, user, role, soon())
-            .await
-            .unwrap()
-    }
-
-    async fn disable(&self, disabled: bool) -> Option<Effect> {
-        let (user, actor) = (&self.user, Actor::ITSELF);
-        directory::users::set_disabled(&self.authority, actor, user, disabled, soon())
-            .await
-            .unwrap()
-    }
-
-    async fn set_password(&self) -> Option<Effect> {
-        let password = Password::chosen(PASSWORD.to_owned(), &self.username, "password").unwrap();
-        let (user, actor) = (&self.user, Actor::ITSELF);
-        directory::users::set_password(&self.authority, actor, user, &password, soon())
-            .await
-            .unwrap()
     }
 
     /// Gives back what was taken away.
     async fn restore(&mut self, kind: Kind) {
         match kind {
             Kind::RolePermissions => {
-                self.grant(&[], &["demo.read"]).await;
+                let operator = &self.operator;
+                operator
+                    .set_permissions(&self.space, ROLE, &["demo.read"])
+                    .await;
             }
             Kind::RoleUnassigned => {
-                let (space, user, role) = (&self.space, &self.user, &self.role);
-                directory::roles::assign(&self.authority, Actor::ITSELF, space, user, role, soon())
-                    .await
-                    .unwrap();
+                self.operator.assign(&self.space, &self.user, ROLE).await;
             }
             Kind::UserDisabled => {
-                self.disable(false).await;
+                self.operator.set_disabled(&self.user, false).await;
             }
             Kind::UserWithKeys
             | Kind::ApiKeyByReference
@@ -382,8 +352,4 @@ fn assert_effective(effect: Option<proto::RevocationEffect>) {
     let effect = effect.expect("an effect");
     assert_eq!(effect.effective, Some(true));
     assert!(effect.position > 0 && !effect.cursor.is_empty());
-}
-
-fn permissions(names: &[&str]) -> PermissionSet {
-    names.iter().map(|&name| Permission::known(name)).collect()
 }

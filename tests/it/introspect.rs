@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use token_authority::{
-    authority::{audit::Actor, directory},
     domain::revocation::Position,
     log::cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
     proto::{self, InactiveReason as Why},
@@ -13,7 +12,7 @@ use tonic_types::StatusExt as _;
 
 use crate::support::{
     PASSWORD, as_caller, both, fields, introspect_request, key, minutes, password_request, refused,
-    seconds, soon,
+    seconds,
 };
 
 fn texts(texts: &[&str]) -> Vec<String> {
@@ -339,10 +338,11 @@ both!(a_disabled_user_has_no_good_token, async |server| {
         assert_eq!(server.verdict(&tenant.boss_token, token).await, Ok(()));
     }
     let switch = async |off| {
-        let actor = Actor::ITSELF;
-        directory::users::set_disabled(&server.authority, actor, &tenant.alice, off, soon())
+        server
+            .operator()
             .await
-            .unwrap();
+            .set_disabled(&tenant.alice, off)
+            .await;
     };
     switch(true).await;
     let told = [

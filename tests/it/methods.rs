@@ -6,7 +6,14 @@ use tonic::{Code, Status, client::Grpc, codegen::http::uri::PathAndQuery, transp
 use crate::support::{Engine, as_caller, reason, run_on};
 
 /// What is there in full; of `SigningKeyService` the public keys alone are.
-const SERVICES: [&str; 3] = ["TokenService", "ApiKeyService", "RevocationService"];
+const SERVICES: [&str; 6] = [
+    "TokenService",
+    "ApiKeyService",
+    "RevocationService",
+    "UserService",
+    "SpaceService",
+    "RoleService",
+];
 const METHODS: [&str; 2] = ["GetJwks", "WatchJwks"];
 
 /// Calls a method with an empty message.

@@ -1,12 +1,9 @@
 //! What a failed sign-in gives away, and what counts as the same password.
 
-use token_authority::{
-    authority::{audit::Actor, directory},
-    domain::{ids::Username, password::Password},
-};
+use token_authority::domain::{ids::Username, password::Password};
 use tonic::Code;
 
-use crate::support::{PASSWORD, Server, both, fields, password_request, refused, soon};
+use crate::support::{PASSWORD, Server, both, fields, password_request, refused};
 
 /// All that a client sees of a failure, but for the id of the request.
 async fn failure(
@@ -44,35 +41,15 @@ async fn failure(
 
 async fn user_with(server: &Server, name: &str, password: &str) {
     let system = server.system().await;
-    let username = Username::parse(name, "username").unwrap();
-    let password = Password::chosen(password.to_owned(), &username, "password").unwrap();
-    directory::users::create(
-        &server.authority,
-        Actor::ITSELF,
-        &system,
-        &username,
-        Some(&password),
-    )
-    .await
-    .unwrap();
+    server.operator().await.user(&system, name, password).await;
 }
 
 both!(l01_l02_no_failure_tells_what_was_wrong, async |server| {
     let tenant = server.tenant("acme").await;
     let off = server.user(&tenant.space, "off.acme").await;
-    directory::users::set_disabled(&server.authority, Actor::ITSELF, &off, true, soon())
-        .await
-        .unwrap();
-    let robot = Username::parse("robot.acme", "username").unwrap();
-    directory::users::create(
-        &server.authority,
-        Actor::ITSELF,
-        &tenant.space,
-        &robot,
-        None,
-    )
-    .await
-    .unwrap();
+    let operator = server.operator().await;
+    operator.set_disabled(&off, true).await;
+    operator.user(&tenant.space, "robot.acme", "").await;
     let expected = failure(server, "alice.acme", "wrong").await;
     assert_eq!(expected.3, 1, "one hash an attempt");
     let names = [
@@ -197,17 +174,10 @@ both!(l19_only_setting_a_password_is_choosy, async |server| {
         // Presented, it is wrong like any other.
         failure(server, "alice.acme", refused).await;
     }
-    let chosen =
-        Password::chosen("kalt wie Schnee im Mai".to_owned(), &username, "password").unwrap();
-    directory::users::set_password(
-        &server.authority,
-        Actor::ITSELF,
-        &tenant.alice,
-        &chosen,
-        soon(),
-    )
-    .await
-    .unwrap();
+    let operator = server.operator().await;
+    operator
+        .set_password(&tenant.alice, "kalt wie Schnee im Mai")
+        .await;
     failure(server, "alice.acme", PASSWORD).await;
     server
         .issue(password_request("alice.acme", "kalt wie Schnee im Mai", ""))

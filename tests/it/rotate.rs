@@ -1,18 +1,11 @@
 //! Rotation of a JWT: the session goes on, the old token ends, and a lost answer can be asked for again.
 
-use token_authority::{
-    authority::{audit::Actor, directory},
-    domain::{
-        ids::RoleName,
-        permission::{Permission, PermissionSet},
-    },
-    proto::{self, InactiveReason as Why},
-};
+use token_authority::proto::{self, InactiveReason as Why};
 use tonic::Code;
 
 use crate::support::{
     PASSWORD, both, claims_of, exchange_request, fields, key, minutes, password_request, refused,
-    rotate_request, seconds, soon,
+    rotate_request, seconds,
 };
 
 const RETRY: &str = "0191e2a0-0000-7000-8000-000000000001";
@@ -362,21 +355,10 @@ both!(a_new_token_says_what_the_roles_are_now, async |server| {
     assert_eq!(claims_of(&narrow.access_token)["narrowed"], true);
 
     // Fewer kills every token that names the role, which then cannot be rotated.
-    let permissions = |texts: &[&str]| -> PermissionSet {
-        texts.iter().map(|text| Permission::known(*text)).collect()
-    };
-    let (before, after) = (permissions(&["ships.sail"]), permissions(&[]));
-    let name = RoleName::known("captain");
-    directory::roles::set_permissions(
-        &server.authority,
-        Actor::ITSELF,
-        &tenant.space,
-        &name,
-        (&before, &after),
-        soon(),
-    )
-    .await
-    .unwrap();
+    let operator = server.operator().await;
+    operator
+        .set_permissions(&tenant.space, "captain", &[])
+        .await;
     for token in [&wide.access_token, &narrow.access_token] {
         refused(
             server.rotated(token).await,

@@ -1,12 +1,8 @@
 //! What is done in one space is done to that space alone.
 
-use token_authority::{
-    authority::{audit::Actor, directory},
-    domain::permission::{PermissionSet, REVOCATIONS_WATCH},
-    proto::revocation_subject::Subject,
-};
+use token_authority::{domain::permission::REVOCATIONS_WATCH, proto::revocation_subject::Subject};
 
-use crate::support::{PASSWORD, Watching, both, soon};
+use crate::support::{PASSWORD, Watching, both};
 
 both!(a_role_of_another_space_is_another_role, async |server| {
     let root = server.admin().await.access_token;
@@ -38,21 +34,9 @@ both!(a_role_of_another_space_is_another_role, async |server| {
         let created = server.revoke_by_reference(&root, subject, "acme").await;
         created.unwrap();
     }
-    let before = [REVOCATIONS_WATCH].map(token_authority::domain::permission::Permission::known);
-    let before: PermissionSet = before.into_iter().collect();
-    let nothing = PermissionSet::default();
     let (space, role, ..) = &acme;
-    let change = (&before, &nothing);
-    directory::roles::set_permissions(
-        &server.authority,
-        Actor::ITSELF,
-        space,
-        role,
-        change,
-        soon(),
-    )
-    .await
-    .unwrap();
+    let operator = server.operator().await;
+    operator.set_permissions(space, role.as_str(), &[]).await;
     let subject = Subject::SessionId("a-session".to_owned());
     let last = server.revoke_by_reference(&root, subject, "globex").await;
     let last = last.unwrap().event.unwrap().position;

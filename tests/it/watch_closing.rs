@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use token_authority::{
-    authority::{audit::Actor, directory},
     domain::{
         ids::{RoleName, SpaceId, UserId},
-        permission::{self, Permission, PermissionSet},
+        permission,
     },
     proto::{
         self, RevokeTokenRequest, WatchRevocationsRequest, revocation_subject::Subject,
@@ -16,7 +15,7 @@ use token_authority::{
 use tonic::Code;
 
 use crate::support::{
-    Engine, PASSWORD, Server, TestDatabase, Watching, as_caller, both, events_of, reason, soon,
+    Engine, PASSWORD, Server, TestDatabase, Watching, as_caller, both, events_of, reason,
 };
 
 /// A user who may watch one space.
@@ -51,36 +50,26 @@ impl Watcher {
 
 both!(a_stream_ends_when_the_role_is_taken_away, async |server| {
     let mut watcher = Watcher::new(server, "acme").await;
-    let (authority, actor) = (&*server.authority, Actor::ITSELF);
-    let Watcher {
-        space, user, role, ..
-    } = &watcher;
-    directory::roles::unassign(authority, actor, space, user, role, soon())
-        .await
-        .unwrap();
+    let operator = server.operator().await;
+    operator
+        .unassign(&watcher.space, &watcher.user, "watcher")
+        .await;
     assert!(watcher.watching.closes().await);
 });
 
 both!(a_stream_ends_when_the_role_grants_less, async |server| {
     let mut watcher = Watcher::new(server, "acme").await;
-    let before: PermissionSet = [Permission::known(permission::REVOCATIONS_WATCH)]
-        .into_iter()
-        .collect();
-    let change = (&before, &PermissionSet::default());
-    let (authority, actor) = (&*server.authority, Actor::ITSELF);
-    let Watcher { space, role, .. } = &watcher;
-    directory::roles::set_permissions(authority, actor, space, role, change, soon())
-        .await
-        .unwrap();
+    let operator = server.operator().await;
+    operator
+        .set_permissions(&watcher.space, "watcher", &[])
+        .await;
     assert!(watcher.watching.closes().await);
 });
 
 both!(a_stream_ends_when_the_user_is_disabled, async |server| {
     let mut watcher = Watcher::new(server, "acme").await;
-    let (authority, actor) = (&*server.authority, Actor::ITSELF);
-    directory::users::set_disabled(authority, actor, &watcher.user, true, soon())
-        .await
-        .unwrap();
+    let operator = server.operator().await;
+    operator.set_disabled(&watcher.user, true).await;
     assert!(watcher.watching.closes().await);
 });
 

@@ -3,10 +3,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use token_authority::{
-    authority::{audit::Actor, directory},
     domain::{
-        ids::{EventId, SessionId, Username},
-        password::Password,
+        ids::{EventId, SessionId},
         revocation::{Decision, Reason, Subject as Ended},
     },
     proto::{
@@ -17,7 +15,7 @@ use token_authority::{
 };
 
 use crate::support::{
-    Engine, PASSWORD, Server, TestDatabase, Watching, both, events_of, revocation_of, soon, spawn,
+    Engine, PASSWORD, Server, TestDatabase, Watching, both, events_of, revocation_of, spawn,
 };
 
 const REVOKERS: usize = 8;
@@ -104,12 +102,10 @@ both!(atomic, async |server| {
     drop(pending);
 
     // What is one change is there as a whole, and nothing stands between its entries.
-    let name = Username::parse("ann", "username").unwrap();
-    let password = Password::chosen(PASSWORD.to_owned(), &name, "password").unwrap();
-    let (authority, actor) = (&*server.authority, Actor::ITSELF);
-    let change = directory::users::set_password(authority, actor, &ann, &password, soon());
+    let operator = server.operator().await;
+    let change = operator.set_password(&ann, PASSWORD);
     let (effect, _) = tokio::join!(change, storm(server, &admin));
-    effect.unwrap().unwrap();
+    effect.unwrap();
     let head = server.authority.log.catch_up().await.unwrap().position.0;
     let events = events_of(&watching.until_position(head).await);
     assert!(!format!("{events:?}").contains("undone"));

@@ -132,8 +132,8 @@ async fn owner(
 
 /// The owner as it stands once its rows are locked: it may have been deleted or lost its roles meanwhile.
 async fn lock_owner(transaction: &Transaction, owner: &Standing) -> Result<Standing> {
-    storage::users::lock_shared(transaction, &owner.user.id).await?;
     storage::spaces::lock_shared(transaction, &owner.space.id).await?;
+    storage::users::lock_shared(transaction, &owner.user.id).await?;
     let (user, space) = (owner.user.id.named(), owner.space.id.named());
     storage::standing::standing(transaction, &user, Some(&space))
         .await?

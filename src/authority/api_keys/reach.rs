@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use crate::{
-    authority::{Authority, caller::Caller, credentials::Credential},
+    authority::{Authority, caller::Caller, credentials::Credential, directory::require_over},
     clock::Timestamp,
     domain::{
         api_key::{Bounds, KeyRecord},
         ids::RoleName,
-        permission::{Permission, PermissionSet, SELF, exceeds_grant},
+        permission::exceeds_grant,
         standing::Standing,
     },
     error::{Error, Result},
-    storage,
 };
 
 /// EXCEEDS_GRANT where a key of `owner` within `bounds` would reach beyond the caller's credential.
@@ -41,7 +40,8 @@ pub async fn require_within(
         caller.require_holding(&bounds.scopes, space)?;
     }
     if owner.user.id != *caller.user_id() {
-        require_over(authority, caller, owner).await?;
+        // Nobody holds keys for a user who may do, in any space, what they may not.
+        require_over(authority.db.reader(), caller, &owner.user.id).await?;
     }
     if let Some(own) = own_key(authority, caller).await? {
         require_within_key(&own, bounds)?;
@@ -59,22 +59,6 @@ fn require_role(caller: &Caller, owner: &Standing, role: &RoleName) -> Result<()
         return Ok(());
     }
     Err(exceeds_grant(role.as_str()))
-}
-
-/// Nobody holds keys for a user who may do, in any space, what they may not.
-async fn require_over(authority: &Authority, caller: &Caller, owner: &Standing) -> Result<()> {
-    let own: PermissionSet = [Permission::known(SELF)].into_iter().collect();
-    for standing in storage::standing::everywhere(authority.db.reader(), &owner.user.id).await? {
-        let granted = standing.granted().without(&own);
-        if granted.is_empty() {
-            continue;
-        }
-        if !caller.sees(&standing.space.id) {
-            return Err(exceeds_grant("what the user may do elsewhere"));
-        }
-        caller.require_holding(&granted, &standing.space.id)?;
-    }
-    Ok(())
 }
 
 /// The API key that the caller came by, or that its JWT was issued from.

@@ -15,14 +15,28 @@ use crate::{
 };
 
 /// The user who has this name and password. UNAUTHENTICATED, after the same work, where there is none.
+pub async fn sign_in(authority: &Authority, username: &str, password: String) -> Result<UserId> {
+    let password = Password::presented(password, "password.password")?;
+    let checked = check(authority, username, &password).await?;
+    if checked.needs_rehash {
+        renew_hash(authority, &checked.secret, &password).await;
+    }
+    Ok(checked.secret.user_id)
+}
+
+/// A password that was found right.
+#[derive(Debug)]
+pub struct Checked {
+    /// Whose, and the hash that it was compared with.
+    pub secret: storage::users::SignInSecret,
+    /// Whether that hash is weaker than today's.
+    pub needs_rehash: bool,
+}
+
+/// Compares a password. UNAUTHENTICATED, after the same work, where it is not the right one.
 ///
 /// The name may belong to nobody, or have no form of a name at all: nothing returns before the hash.
-pub async fn check_password(
-    authority: &Authority,
-    username: &str,
-    password: String,
-) -> Result<UserId> {
-    let password = Password::presented(password, "password.password")?;
+pub async fn check(authority: &Authority, username: &str, password: &Password) -> Result<Checked> {
     let secret = match Username::parse(username, "username") {
         Ok(name) => storage::users::sign_in_secret(authority.db.reader(), &name).await?,
         Err(_) => None,
@@ -30,14 +44,14 @@ pub async fn check_password(
     let stored = secret
         .as_ref()
         .and_then(|secret| secret.password_hash.as_deref());
-    let verdict = authority.hashing.verify(&password, stored).await?;
+    let verdict = authority.hashing.verify(password, stored).await?;
     let secret = secret
         .filter(|secret| verdict.matches && !secret.disabled)
         .ok_or_else(Error::credentials_invalid)?;
-    if verdict.needs_rehash {
-        renew_hash(authority, &secret, &password).await;
-    }
-    Ok(secret.user_id)
+    Ok(Checked {
+        secret,
+        needs_rehash: verdict.needs_rehash,
+    })
 }
 
 /// Replaces a hash that is weaker than today's, where nobody else has replaced it. A failure is left to the next sign-in.

@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         api_key::KeyRecord,
-        ids::{ApiKeyId, NamedSpace, SessionId, TokenId},
+        ids::{ApiKeyId, NamedSpace, SessionId, TokenId, UserId},
         jwt::AccessToken,
         permission::{PermissionSet, exceeds_grant},
         revocation::Position,
@@ -52,7 +52,29 @@ pub async fn for_password(
 ) -> Result<IssuedToken> {
     // Before the first row is read: whatever changes from here on has a later place than the token's `rev`.
     let rev = authority.log.head().await?;
-    let user = sign_in::check_password(authority, username, password).await?;
+    let user = sign_in::sign_in(authority, username, password).await?;
+    authority
+        .last_use
+        .note_sign_in(&user, authority.clock.now());
+    mint_for_user(authority, &user, wanted, rev).await
+}
+
+/// Issues to a user who is known to be the one.
+pub async fn for_user(
+    authority: &Authority,
+    user: &UserId,
+    wanted: &Wanted,
+) -> Result<IssuedToken> {
+    let rev = authority.log.head().await?;
+    mint_for_user(authority, user, wanted, rev).await
+}
+
+async fn mint_for_user(
+    authority: &Authority,
+    user: &UserId,
+    wanted: &Wanted,
+    rev: Position,
+) -> Result<IssuedToken> {
     let space = wanted.space()?;
     let standing =
         storage::standing::standing(authority.db.reader(), &user.named(), space.as_ref())
@@ -63,7 +85,6 @@ pub async fn for_password(
         return Err(Error::credentials_invalid());
     }
     let now = authority.clock.now();
-    authority.last_use.note_sign_in(&standing.user.id, now);
     let granted = standing.granted();
     mint(
         authority,

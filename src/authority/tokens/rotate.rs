@@ -110,8 +110,8 @@ impl Rotation {
         let old = &self.held.token;
         let mut pending = authority.log.pending();
         let transaction = authority.db.begin().await?;
-        storage::users::lock_shared(&transaction, &old.subject).await?;
         storage::spaces::lock_shared(&transaction, &old.space_id).await?;
+        storage::users::lock_shared(&transaction, &old.subject).await?;
         // First, so that of two who rotate at once the second is told that it was the second.
         let event_id = EventId::new(self.now)?;
         self.claim(&transaction, &event_id).await?;

@@ -1,18 +1,15 @@
 //! Keys that were guessed, mistyped, cut, folded or put where they do not belong.
 
 use token_authority::{
-    authority::{audit::Actor, directory},
     domain::{
         api_key::{ApiKeyToken, KeyPrefix},
-        ids::{ApiKeyId, RoleName},
+        ids::ApiKeyId,
     },
     proto::{self, InactiveReason as Why},
 };
 use tonic::Code;
 
-use crate::support::{
-    Server, both, exchange_request, key, minutes, password_request, refused, soon,
-};
+use crate::support::{Server, both, exchange_request, key, minutes, password_request, refused};
 
 /// That a presented text is nothing, wherever it is presented.
 async fn is_nothing(server: &Server, judge: &str, token: &str) {
@@ -224,17 +221,11 @@ both!(
             4
         );
 
-        let role = RoleName::known("captain");
-        directory::roles::unassign(
-            &server.authority,
-            Actor::ITSELF,
-            &tenant.space,
-            &tenant.alice,
-            &role,
-            soon(),
-        )
-        .await
-        .unwrap();
+        server
+            .operator()
+            .await
+            .unassign(&tenant.space, &tenant.alice, "captain")
+            .await;
         // A list of roles that became empty never means all.
         assert_eq!(
             server.verdict(&tenant.boss_token, &captain).await,
@@ -260,15 +251,11 @@ both!(
             "a JWT stays dead"
         );
 
-        directory::users::set_disabled(
-            &server.authority,
-            Actor::ITSELF,
-            &tenant.alice,
-            true,
-            soon(),
-        )
-        .await
-        .unwrap();
+        server
+            .operator()
+            .await
+            .set_disabled(&tenant.alice, true)
+            .await;
         for token in [&captain, &open] {
             assert_eq!(
                 server.verdict(&tenant.boss_token, token).await,
@@ -301,17 +288,11 @@ both!(a_guests_key_ends_with_its_last_role_there, async |server| {
         .access_token;
     let (_, token) = server.made_key(&guest, key(&[])).await;
     assert_eq!(server.verdict(&globex.boss_token, &token).await, Ok(()));
-    let role = RoleName::known("guest");
-    directory::roles::unassign(
-        &server.authority,
-        Actor::ITSELF,
-        &globex.space,
-        &tenant.alice,
-        &role,
-        soon(),
-    )
-    .await
-    .unwrap();
+    server
+        .operator()
+        .await
+        .unassign(&globex.space, &tenant.alice, "guest")
+        .await;
     assert_eq!(
         server.verdict(&globex.boss_token, &token).await,
         Err(Why::Revoked)

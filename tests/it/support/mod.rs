@@ -1,5 +1,6 @@
 //! A server of a test's own, and how tests speak to it.
 
+mod any;
 mod ask;
 pub(crate) mod binary;
 mod counts;
@@ -7,6 +8,7 @@ mod database;
 mod dice;
 mod forge;
 mod keys;
+mod operator;
 mod process;
 mod tenant;
 mod watching;
@@ -16,14 +18,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use token_authority::{
-    authority::{Authority, audit::Actor, directory},
+    authority::Authority,
     clock::{Clock, Timestamp},
     config::Settings,
-    domain::{
-        ids::{RoleName, SpaceId, SpaceSlug, UserId, Username},
-        password::Password,
-        permission::{Permission, PermissionSet},
-    },
+    domain::ids::{RoleName, SpaceId, UserId},
     error::Result,
     log::WaitUntil,
     proto::{
@@ -39,6 +37,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, transport::Channel};
 
+pub(crate) use any::call_any;
 pub(crate) use ask::{
     create_key, exchange_request, fields, introspect_request, key, metadata_of, minutes, refused,
     rotate_key, rotate_request, seconds,
@@ -48,6 +47,7 @@ pub(crate) use database::{Engine, TestDatabase};
 pub(crate) use dice::Dice;
 pub(crate) use forge::{Forger, claims_of, unsigned};
 pub(crate) use keys::{key_request, revocation_of};
+pub(crate) use operator::{Operator, mask};
 pub(crate) use process::Process;
 pub(crate) use tenant::{CLERK, Tenant};
 pub(crate) use watching::{Watching, events_of, span};
@@ -232,43 +232,24 @@ impl Server {
 
     /// A space.
     pub(crate) async fn space(&self, slug: &str) -> SpaceId {
-        let slug = SpaceSlug::parse(slug, "slug").unwrap();
-        directory::spaces::create(&self.authority, Actor::ITSELF, &slug)
-            .await
-            .unwrap()
-            .id
+        self.operator().await.space(slug).await
     }
 
     /// A user with [`PASSWORD`].
     pub(crate) async fn user(&self, home: &SpaceId, username: &str) -> UserId {
-        let username = Username::parse(username, "username").unwrap();
-        let password = Password::chosen(PASSWORD.to_owned(), &username, "password").unwrap();
-        let actor = Actor::ITSELF;
-        directory::users::create(&self.authority, actor, home, &username, Some(&password))
-            .await
-            .unwrap()
+        let operator = self.operator().await;
+        operator.user(home, username, PASSWORD).await
     }
 
     /// A role.
     pub(crate) async fn role(&self, space: &SpaceId, name: &str, permissions: &[&str]) -> RoleName {
-        let name = RoleName::parse(name, "name").unwrap();
-        let permissions: PermissionSet = permissions
-            .iter()
-            .map(|permission| Permission::known(*permission))
-            .collect();
-        directory::roles::create(&self.authority, Actor::ITSELF, space, &name, &permissions)
-            .await
-            .unwrap();
-        name
+        let operator = self.operator().await;
+        operator.role(space, name, permissions).await
     }
 
     /// Gives a user a role, which may be a built-in one.
     pub(crate) async fn assign(&self, space: &SpaceId, user: &UserId, role: &str) {
-        let role = RoleName::parse(role, "role").unwrap();
-        let actor = Actor::ITSELF;
-        directory::roles::assign(&self.authority, actor, space, user, &role, soon())
-            .await
-            .unwrap();
+        self.operator().await.assign(space, user, role).await;
     }
 
     /// The id of the space `system`.

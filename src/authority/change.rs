@@ -1,0 +1,178 @@
+//! A change at work: one transaction with its entries in the log and its audit row, made in the name of a caller that is
+//! judged again once the rows are locked.
+
+use std::collections::BTreeMap;
+
+use super::{Authority, audit, caller::Caller};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        ids::{SpaceId, UserId},
+        revocation::{Decision, Reason, Subject},
+    },
+    error::Result,
+    log::{Effect, Pending, WaitUntil},
+    storage::{self, Transaction},
+};
+
+/// How a row is locked. Whoever makes something that belongs to a user or a space keeps it from being ended; whoever changes
+/// or ends it waits for all of those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lock {
+    Keep,
+    Change,
+}
+
+/// The rows that a change needs, locked in one order whatever the order they were named in: spaces before users, each by id.
+#[derive(Debug, Clone, Default)]
+pub struct Locks {
+    spaces: BTreeMap<SpaceId, Lock>,
+    users: BTreeMap<UserId, Lock>,
+}
+
+impl Locks {
+    /// The space must not be ended meanwhile.
+    #[must_use]
+    pub fn keep_space(mut self, id: &SpaceId) -> Self {
+        self.spaces.entry(id.clone()).or_insert(Lock::Keep);
+        self
+    }
+
+    /// The space will be changed or ended.
+    #[must_use]
+    pub fn change_space(mut self, id: &SpaceId) -> Self {
+        self.spaces.insert(id.clone(), Lock::Change);
+        self
+    }
+
+    /// The user must not be ended meanwhile.
+    #[must_use]
+    pub fn keep_user(mut self, id: &UserId) -> Self {
+        self.users.entry(id.clone()).or_insert(Lock::Keep);
+        self
+    }
+
+    /// The user will be changed or ended.
+    #[must_use]
+    pub fn change_user(mut self, id: &UserId) -> Self {
+        self.users.insert(id.clone(), Lock::Change);
+        self
+    }
+
+    /// Whether the space is locked for a change.
+    fn changes_space(&self, id: &SpaceId) -> bool {
+        self.spaces.get(id) == Some(&Lock::Change)
+    }
+
+    async fn take(&self, transaction: &Transaction) -> Result<()> {
+        for (id, lock) in &self.spaces {
+            match lock {
+                Lock::Keep => storage::spaces::lock_shared(transaction, id).await?,
+                Lock::Change => storage::spaces::lock_exclusively(transaction, id).await?,
+            }
+        }
+        for (id, lock) in &self.users {
+            match lock {
+                Lock::Keep => storage::users::lock_shared(transaction, id).await?,
+                Lock::Change => storage::users::lock_exclusively(transaction, id).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// What is written here lasts once [`Change::commit`] has returned.
+    pub transaction: Transaction,
+    /// When it was decided.
+    pub now: Timestamp,
+    locks: Locks,
+    pending: Pending,
+    kills: bool,
+    actor: audit::Actor<'a>,
+}
+
+impl<'a> Change<'a> {
+    /// Begins in the name of `caller`, or of the authority itself where there is none. UNAUTHENTICATED where the caller's
+    /// credential was ended since it was judged.
+    pub async fn begin(
+        authority: &Authority,
+        caller: Option<&'a Caller>,
+        locks: Locks,
+    ) -> Result<Self> {
+        let pending = authority.log.pending();
+        let locks = match caller {
+            Some(caller) => locks
+                .keep_user(caller.user_id())
+                .keep_space(caller.space_id()),
+            None => locks,
+        };
+        let transaction = authority.db.begin().await?;
+        locks.take(&transaction).await?;
+        if let Some(caller) = caller {
+            caller
+                .credential
+                .judge_again(authority, &transaction, caller.position)
+                .await?;
+        }
+        Ok(Self {
+            transaction,
+            now: authority.clock.now(),
+            locks,
+            pending,
+            kills: false,
+            actor: caller.map_or(audit::Actor::ITSELF, audit::Actor::caller),
+        })
+    }
+
+    /// Whether the space was locked for a change.
+    pub fn holds_space(&self, id: &SpaceId) -> bool {
+        self.locks.changes_space(id)
+    }
+
+    /// Kills the JWTs of `subject` in `space`.
+    pub async fn kill(&mut self, subject: Subject, space: &SpaceId, reason: Reason) -> Result<()> {
+        let decision = Decision::revocation(subject, Some(space.clone()), reason);
+        self.kills = true;
+        self.append(&decision).await
+    }
+
+    /// Makes stale what is remembered of `subject` in `space`.
+    pub async fn touch(&mut self, subject: Subject, space: &SpaceId) -> Result<()> {
+        let decision = Decision::change(subject, Some(space.clone()));
+        self.append(&decision).await
+    }
+
+    async fn append(&mut self, decision: &Decision) -> Result<()> {
+        self.pending
+            .append(&self.transaction, decision, self.now)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes down what was done.
+    pub async fn audit(
+        &self,
+        action: &'static str,
+        space: &SpaceId,
+        resource: &str,
+        details: &[(&str, &str)],
+    ) -> Result<()> {
+        let done = audit::Done {
+            action,
+            space: Some(space),
+            resource,
+            details,
+        };
+        audit::record(&self.transaction, self.actor, done, self.now).await
+    }
+
+    /// Makes it last and waits for its entries, so that the caller's next call finds it done. How far it has reached, where it
+    /// kills anything.
+    pub async fn commit(self, until: WaitUntil) -> Result<Option<Effect>> {
+        self.transaction.commit().await?;
+        Ok(self.pending.effect(until).await.filter(|_| self.kills))
+    }
+}
