@@ -213,5 +213,10 @@ fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     let mut command = Cli::command();
     clap_complete::generate(shell, &mut command, "token-authority", &mut script);
-    Output::text(&String::from_utf8_lossy(&script))
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Bash {
+        // clap_complete 4 spells a name with a hyphen in two ways, and then finds no subcommand of it.
+        script = script.replace("token__subcmd__authority", "token__authority");
+    }
+    Output::text(&script)
 }

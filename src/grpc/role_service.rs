@@ -113,7 +113,7 @@ impl RoleService for Roles {
         let (space, user) = (&assignment.space_id, &assignment.user_id);
         let assigned = roles::assign(&self.0, &caller, space, user, &role, until).await?;
         Ok(Response::new(proto::AssignRoleResponse {
-            assignment: Some(told(assigned)),
+            assignment: Some(told(&assigned)),
         }))
     }
 
@@ -148,7 +148,7 @@ impl RoleService for Roles {
         let (space, user) = (&request.space, &request.user);
         let page = roles::assignments(&self.0, &caller, space, user, role, &wanted).await?;
         Ok(Response::new(proto::ListRoleAssignmentsResponse {
-            assignments: page.rows.into_iter().map(told).collect(),
+            assignments: page.rows.iter().map(told).collect(),
             next_page_token: page.next,
         }))
     }
@@ -189,7 +189,7 @@ fn described(role: Role) -> proto::Role {
     }
 }
 
-fn told(assignment: RoleAssignment) -> proto::RoleAssignment {
+fn told(assignment: &RoleAssignment) -> proto::RoleAssignment {
     proto::RoleAssignment {
         space_id: assignment.space_id.to_string(),
         role: assignment.role.to_string(),

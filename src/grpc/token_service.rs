@@ -116,6 +116,7 @@ impl TokenService for Tokens {
     ) -> Result<Response<proto::RotateTokenResponse>, Status> {
         let call = call_of(request.extensions());
         let request = request.into_inner();
+        convert::required(&request.access_token, "access_token")?;
         let overlap = convert::span(
             request.overlap,
             "overlap",
@@ -149,8 +150,9 @@ impl TokenService for Tokens {
     ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
         let call = call_of(request.extensions());
         let request = request.into_inner();
+        let token = convert::required(&request.token, "token")?;
         let until = call.wait_until(convert::wait(request.wait)?);
-        let effect = revoke::revoke(&self.0, &request.token, &call, until).await?;
+        let effect = revoke::revoke(&self.0, token, &call, until).await?;
         Ok(Response::new(proto::RevokeTokenResponse {
             effect: effect.map(convert::effect),
         }))

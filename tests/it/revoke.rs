@@ -115,8 +115,11 @@ both!(
         server.clock.advance(minutes(1));
         let head = server.authority.log.head().await.unwrap();
         let unknown = "ta_0000000000000000_00000000000000000000000000000000";
+        let nothing = proto::RevokeTokenRequest::default();
+        let refusal = server.tokens().await.revoke_token(nothing).await;
+        let refusal = refused(refusal, Code::InvalidArgument, "FIELD_INVALID");
+        assert_eq!(fields(&refusal), ["token"]);
         for token in [
-            "",
             "garbage",
             unknown,
             &expired,

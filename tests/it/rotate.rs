@@ -162,7 +162,10 @@ both!(only_an_active_jwt_is_rotated, async |server| {
     let revoked = server.token_of("alice.acme").await;
     server.revoke(&revoked).await.unwrap();
     server.clock.advance(minutes(1));
-    for token in ["", "garbage", &api_key, &expired, &revoked, &revoked[1..]] {
+    let refusal = server.rotated("").await;
+    let refusal = refused(refusal, Code::InvalidArgument, "FIELD_INVALID");
+    assert_eq!(fields(&refusal), ["access_token"]);
+    for token in ["garbage", &api_key, &expired, &revoked, &revoked[1..]] {
         refused(
             server.rotated(token).await,
             Code::Unauthenticated,

@@ -37,7 +37,7 @@ async fn tell_everywhere(change: &mut Change<'_>, user: &UserId, fate: Fate) -> 
             Fate::Killed => {
                 change
                     .kill(subject, space, Reason::PrincipalChanged)
-                    .await?
+                    .await?;
             }
             Fate::Stale => change.touch(subject, space).await?,
         }

@@ -181,5 +181,5 @@ both!(x01_every_method_refuses_whom_it_must, async |server| {
     }
     assert!(wrong.is_empty(), "{CALLERS:#?}\n{wrong:#?}");
     assert_eq!(cases, proto::METHODS.len() * CALLERS.len());
-    println!("{cases} cases");
+    eprintln!("{cases} cases");
 });
