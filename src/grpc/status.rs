@@ -99,11 +99,16 @@ pub fn in_our_words(status: &Status) -> Option<Status> {
     })
 }
 
-/// Whether tonic says that a client does not keep to gRPC's framing: INTERNAL, but no fault of ours.
+/// Whether tonic says that a client does not keep to gRPC's framing, or went away in the middle of its request: INTERNAL or
+/// UNKNOWN, but no fault of ours.
 pub fn is_protocol_error(status: &Status) -> bool {
-    status.code() == Code::Internal
-        && error_behind(status).is_none()
-        && status.message().starts_with("protocol error: ")
+    let message = status.message();
+    error_behind(status).is_none()
+        && match status.code() {
+            Code::Internal => message.starts_with("protocol error: "),
+            Code::Unknown => message.starts_with("h2 protocol error: "),
+            _ => false,
+        }
 }
 
 /// Whether a failure is described in the log alone, where names of tables and hosts may stand.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use token_authority::proto;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -14,8 +15,8 @@ use tokio::{
 use crate::support::{
     binary::{Binary, raise_descriptor_limit},
     wire::{
-        Connection, DATA, END_HEADERS, FRAME_MAX, HEADERS, NO_FLAG, PREFACE, SETTINGS, call_fields,
-        frame,
+        Connection, DATA, END_HEADERS, END_STREAM, FRAME_MAX, HEADERS, NO_FLAG, PREFACE, SETTINGS,
+        call_fields, frame, message,
     },
 };
 
@@ -141,5 +142,30 @@ async fn a_body_that_trickles_in_is_answered_when_its_time_is_up() {
         }
     };
     assert_eq!(answer.stream, 1);
+    server.survives(&token).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_take_no_answer_keep_nobody_out() {
+    let server = Binary::start(&[("TOKEN_AUTHORITY_LIMITS_IN_FLIGHT", "64")]).await;
+    let token = server.admin_token().await;
+    let mut connection = Connection::open(server.grpc).await;
+    // INITIAL_WINDOW_SIZE (RFC 9113 section 6.5.2): not a byte of any response's body may be sent.
+    let no_window = frame(SETTINGS, NO_FLAG, 0, &[0, 4, 0, 0, 0, 0]);
+    connection.send(&no_window).await;
+    let block = call_fields("/tokenauthority.v1.TokenService/RevokeToken", &[]);
+    let nothing = message(&proto::RevokeTokenRequest {
+        token: "nothing".to_owned(),
+        wait: None,
+    });
+    for stream in (1..).step_by(2).take(100) {
+        let begin = frame(HEADERS, END_HEADERS, stream, &block);
+        connection.send(&begin).await;
+        let request = frame(DATA, END_STREAM, stream, &nothing);
+        connection.send(&request).await;
+    }
+    for _ in 0..100 {
+        connection.next_of(HEADERS).await;
+    }
     server.survives(&token).await;
 }

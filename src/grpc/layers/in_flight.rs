@@ -1,8 +1,9 @@
 //! Turns away calls when too many are at work, over all connections: better a few refused at once than all of them late.
 //!
-//! A unary call holds its place until its response is out, or, when nobody waits for it any more, until its handler is done. A
-//! stream holds one while it begins and none afterwards: streams are few, long and limited elsewhere, and must not crowd out
-//! calls. Health and reflection need no place, so that an overloaded server is not taken for a dead one.
+//! A call holds its place until its handler is done, whether or not its client takes the response: a client that takes nothing
+//! must not keep others out. A stream holds one while it begins and none afterwards: streams are few, long and limited
+//! elsewhere, and must not crowd out calls. Health and reflection need no place, so that an overloaded server is not taken for
+//! a dead one.
 
 use std::{
     convert::Infallible,
@@ -16,7 +17,6 @@ use std::{
 };
 
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use metrics::{Counter, Gauge};
 use pin_project_lite::pin_project;
 use tonic::Status;
@@ -25,7 +25,7 @@ use tower::Service;
 use super::context::CallContext;
 use crate::{
     error::{Error, Reason},
-    grpc::methods::{Method, Shape},
+    grpc::methods::Method,
     telemetry::metrics as names,
 };
 
@@ -83,7 +83,7 @@ where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
     R: Default,
 {
-    type Response = Response<Placed<R>>;
+    type Response = Response<R>;
     type Error = Infallible;
     type Future = Working<S::Future>;
 
@@ -102,7 +102,6 @@ where
         Working::At {
             call: self.inner.call(request),
             place,
-            until_sent: method.shape() == Shape::Unary,
         }
     }
 }
@@ -122,7 +121,7 @@ pin_project! {
     #[derive(Debug)]
     pub enum Working<F> {
         /// It is at work.
-        At { #[pin] call: F, place: Option<Place>, until_sent: bool },
+        At { #[pin] call: F, place: Option<Place> },
         /// There was no place for it.
         Shed,
     }
@@ -133,50 +132,16 @@ where
     F: Future<Output = Result<Response<R>, Infallible>>,
     R: Default,
 {
-    type Output = Result<Response<Placed<R>>, Infallible>;
+    type Output = Result<Response<R>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             WorkingProjection::Shed => Poll::Ready(Ok(overloaded().into_http())),
-            WorkingProjection::At {
-                call,
-                place,
-                until_sent,
-            } => {
-                let Ok(response) = ready!(call.poll(cx));
-                let place = place.take().filter(|_| *until_sent);
-                Poll::Ready(Ok(response.map(|body| Placed {
-                    body,
-                    _place: place,
-                })))
+            WorkingProjection::At { call, place } => {
+                let answer = ready!(call.poll(cx));
+                place.take();
+                Poll::Ready(answer)
             }
         }
-    }
-}
-
-/// A response's body with the place that its call holds until it is out.
-#[derive(Debug, Default)]
-pub struct Placed<B> {
-    body: B,
-    _place: Option<Place>,
-}
-
-impl<B: Body + Unpin> Body for Placed<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
