@@ -2,11 +2,12 @@
 //!
 //! Who waits, waits in a bounded queue and not for long (2 s, unless the settings say otherwise). A hash that has begun is
 //! finished even if nobody waits for it any more: its permit goes with it to the blocking pool, so that clients which go away
-//! cannot pile up work.
+//! cannot pile up work. The memory for comparisons is got once for each that may run at a time, and used again: an allocator
+//! that is asked for so much over and over keeps many times of it.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -14,8 +15,8 @@ use std::{
 };
 
 use argon2::{
-    ARGON2ID_IDENT, Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _,
-    PasswordVerifier as _, Version, password_hash,
+    ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher as _, Version,
+    password_hash::{self, phc::Output},
 };
 use tokio::{sync::Semaphore, task, time};
 
@@ -81,7 +82,11 @@ pub struct Hashing {
     places: Arc<Semaphore>,
     max_wait: Duration,
     count: Arc<AtomicU64>,
+    spare: Arc<Mutex<Vec<Memory>>>,
 }
+
+/// What argon2 works in.
+type Memory = Vec<Block>;
 
 impl Hashing {
     /// `INTERNAL` where the settings are below the floor or above the cap.
@@ -109,6 +114,7 @@ impl Hashing {
             places: Arc::new(Semaphore::new(places)),
             max_wait,
             count: Arc::default(),
+            spare: Arc::default(),
         })
     }
 
@@ -118,14 +124,17 @@ impl Hashing {
         let password = password.clone();
         let Some(stored) = stored.and_then(readable) else {
             let params = self.params.clone();
-            self.run(move || dummy(params, &password)).await?;
+            self.run_in_memory(move |memory| dummy(params, &password, memory))
+                .await?;
             return Ok(Verdict {
                 matches: false,
                 needs_rehash: false,
             });
         };
         let needs_rehash = !at_least(cost(&stored)?, self.cost());
-        let matches = self.run(move || compare(&password, &stored)).await?;
+        let matches = self
+            .run_in_memory(move |memory| compare(&password, &stored, memory))
+            .await?;
         Ok(Verdict {
             matches,
             needs_rehash,
@@ -152,6 +161,24 @@ impl Hashing {
 
     fn cost(&self) -> (u32, u32, u32) {
         cost_of(&self.params)
+    }
+
+    /// Runs one comparison in memory that is kept for the next one.
+    async fn run_in_memory<T: Send + 'static>(
+        &self,
+        compare: impl FnOnce(&mut Memory) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let spare = Arc::clone(&self.spare);
+        self.run(move || {
+            let lock = || spare.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = lock().pop().unwrap_or_default();
+            let compared = compare(&mut memory);
+            // Whoever could read its beginning could guess passwords without the work.
+            memory.fill(Block::default());
+            lock().push(memory);
+            compared
+        })
+        .await
     }
 
     /// Runs one hash on the blocking pool when its turn has come.
@@ -189,19 +216,35 @@ fn argon2id(params: Params) -> Argon2<'static> {
 }
 
 /// As much work as a comparison, for nothing.
-fn dummy(params: Params, password: &Password) -> Result<()> {
-    argon2id(params)
-        .hash_password_with_salt(password.as_bytes(), &[0; 16])
-        .map(drop)
-        .map_err(failed)
+fn dummy(params: Params, password: &Password, memory: &mut Memory) -> Result<()> {
+    fill(params, password, &[0; 16], &mut [0; 32], memory)
 }
 
-fn compare(password: &Password, stored: &PasswordHash) -> Result<bool> {
-    match Argon2::default().verify_password(password.as_bytes(), stored) {
-        Ok(()) => Ok(true),
-        Err(password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(failed(error)),
-    }
+fn compare(password: &Password, stored: &PasswordHash, memory: &mut Memory) -> Result<bool> {
+    let params = Params::try_from(stored).map_err(failed)?;
+    let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else {
+        return Ok(false);
+    };
+    let mut out = [0; Output::MAX_LENGTH];
+    let out = &mut out[..expected.len()];
+    fill(params, password, salt, out, memory)?;
+    let found = Output::new(out)
+        .map_err(|error| Error::internal("hashing a password failed").because(error))?;
+    // In constant time, as `Output` compares.
+    Ok(found == *expected)
+}
+
+fn fill(
+    params: Params,
+    password: &Password,
+    salt: &[u8],
+    out: &mut [u8],
+    memory: &mut Memory,
+) -> Result<()> {
+    memory.resize(params.block_count(), Block::default());
+    argon2id(params)
+        .hash_password_into_with_memory(password.as_bytes(), salt, out, memory)
+        .map_err(|error| Error::internal("hashing a password failed").because(error))
 }
 
 /// The stored hash, where it is argon2id and costs no more than the cap. Another one is a fault of the database, which the log
