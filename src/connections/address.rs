@@ -15,6 +15,11 @@ impl ClientAddress {
         Self(address)
     }
 
+    /// With the port: no two connections at a time have the same.
+    pub fn socket(self) -> SocketAddr {
+        self.0
+    }
+
     /// Without the port; an IPv4 address stays one when it comes over IPv6.
     pub fn ip(self) -> IpAddr {
         self.0.ip().to_canonical()

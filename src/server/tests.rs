@@ -447,6 +447,7 @@ async fn every_answer_bears_the_request_id() {
 
 #[tokio::test]
 async fn a_request_that_cannot_be_read_is_the_clients_mistake() {
+    #[derive(Clone)]
     struct Undecodable;
     impl Service<Request<Body>> for Undecodable {
         type Response = Response<Body>;
@@ -480,7 +481,7 @@ async fn a_request_that_cannot_be_read_is_the_clients_mistake() {
 }
 
 #[tokio::test]
-async fn a_request_that_trickles_in_does_not_hold_its_handler() {
+async fn a_large_request_that_trickles_in_does_not_hold_its_handler() {
     let server =
         running(|settings| settings.limits.request_timeout = Duration::from_millis(50)).await;
     let stream = TcpStream::connect(server.address).await.unwrap();
@@ -493,7 +494,10 @@ async fn a_request_that_trickles_in_does_not_hold_its_handler() {
         .body(())
         .unwrap();
     let (response, mut body) = client.send_request(request, false).unwrap();
-    body.send_data(Bytes::from_static(&[0]), false).unwrap();
+    // It begins with its first part.
+    body.send_data(Bytes::from(vec![0; 65 * 1024]), false)
+        .unwrap();
+    pass(&server.gates.begun).await;
     let response = timeout(PATIENCE, response).await.unwrap().unwrap();
     assert_eq!(response.headers()["grpc-status"], "4");
     pass(&server.gates.finished).await;

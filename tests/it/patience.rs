@@ -15,8 +15,8 @@ use tokio::{
 use crate::support::{
     binary::{Binary, raise_descriptor_limit},
     wire::{
-        Connection, DATA, END_HEADERS, END_STREAM, FRAME_MAX, HEADERS, NO_FLAG, PREFACE, SETTINGS,
-        call_fields, frame, message,
+        CANCEL, Connection, DATA, END_HEADERS, END_STREAM, FRAME_MAX, HEADERS, NO_FLAG, PREFACE,
+        RST_STREAM, SETTINGS, call_fields, frame, message,
     },
 };
 
@@ -167,5 +167,62 @@ async fn clients_that_take_no_answer_keep_nobody_out() {
     for _ in 0..100 {
         connection.next_of(HEADERS).await;
     }
+    server.survives(&token).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_announced_and_never_sent_keep_nobody_out() {
+    let server = Binary::start(&[("TOKEN_AUTHORITY_LIMITS_IN_FLIGHT", "64")]).await;
+    let token = server.admin_token().await;
+    let mut connection = Connection::open(server.grpc).await;
+    let block = call_fields(INTROSPECT, &[]);
+    for stream in (1..).step_by(2).take(100) {
+        let begin = frame(HEADERS, END_HEADERS, stream, &block);
+        connection.send(&begin).await;
+        // Half of them send their first byte.
+        if stream % 4 == 1 {
+            connection.send(&frame(DATA, NO_FLAG, stream, &[0])).await;
+        }
+    }
+    connection.settle().await;
+    server.survives(&token).await;
+    // They are still open: each would be answered, were it sent.
+    let nothing = message(&proto::IntrospectTokenRequest::default());
+    connection.send(&frame(DATA, END_STREAM, 3, &nothing)).await;
+    assert_eq!(connection.next_of(HEADERS).await.stream, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_has_few_streams_of_health_and_reflection() {
+    const PER_CONNECTION: u32 = 4;
+    let server = Binary::start(&[]).await;
+    let token = server.admin_token().await;
+    let mut connection = Connection::open(server.grpc).await;
+    let health = call_fields("/grpc.health.v1.Health/Watch", &[]);
+    let all_of_them = [0; 5];
+    let begin = async |connection: &mut Connection, stream| {
+        let begin = frame(HEADERS, END_HEADERS, stream, &health);
+        connection.send(&begin).await;
+        connection
+            .send(&frame(DATA, END_STREAM, stream, &all_of_them))
+            .await;
+        connection.next_of(HEADERS).await
+    };
+    for number in 0..PER_CONNECTION {
+        let head = begin(&mut connection, 2 * number + 1).await;
+        assert_eq!(head.flags & END_STREAM, 0, "stream {number} has begun");
+    }
+    let refused = begin(&mut connection, 101).await;
+    assert_ne!(refused.flags & END_STREAM, 0, "it is over");
+    // One that its client gives up makes room.
+    let reset = frame(RST_STREAM, NO_FLAG, 1, &CANCEL.to_be_bytes());
+    connection.send(&reset).await;
+    connection.settle().await;
+    let head = begin(&mut connection, 103).await;
+    assert_eq!(head.flags & END_STREAM, 0, "there is room again");
+    // Others have as many.
+    let mut another = Connection::open(server.grpc).await;
+    let head = begin(&mut another, 1).await;
+    assert_eq!(head.flags & END_STREAM, 0, "another connection's");
     server.survives(&token).await;
 }

@@ -1,6 +1,7 @@
 //! Answers `DEADLINE_EXCEEDED` when time is up, and lets what has begun finish. A unary call has the server's time, or the
-//! client's where that is shorter; a stream has the client's, where there is one. A request that trickles in is cut by the same
-//! clock, so that it does not hold its handler.
+//! client's where that is shorter; a stream has the client's, where there is one, and those of [`tool_streams`] what they may.
+//!
+//! [`tool_streams`]: super::tool_streams
 
 use std::{
     convert::Infallible,
@@ -10,20 +11,18 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
-use tonic::{
-    Status,
-    body::Body,
-    codegen::{Bytes, StdError},
-};
+use tonic::Status;
 use tower::Service;
 
-use super::{context::CallContext, stream_end::StreamEnd};
+use super::{
+    context::CallContext,
+    stream_end::StreamEnd,
+    tool_streams::{ToolStream, ToolStreams},
+};
 use crate::{
     error::{Error, Reason},
-    grpc::methods::{Method, Shape},
+    grpc::methods::Shape,
 };
 
 /// See the module.
@@ -31,25 +30,19 @@ use crate::{
 pub struct Deadlines<S> {
     inner: S,
     cap: Duration,
-    draining: CancellationToken,
+    tools: ToolStreams,
 }
 
 impl<S> Deadlines<S> {
-    pub(super) fn new(inner: S, cap: Duration, draining: CancellationToken) -> Self {
-        Self {
-            inner,
-            cap,
-            draining,
-        }
+    pub(super) fn new(inner: S, cap: Duration, tools: ToolStreams) -> Self {
+        Self { inner, cap, tools }
     }
 }
 
 impl<S, B, R> Service<Request<B>> for Deadlines<S>
 where
-    S: Service<Request<Body>, Response = Response<R>, Error = Infallible>,
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
     S::Future: Unpin,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<StdError>,
     R: Default,
 {
     type Response = Response<StreamEnd<R>>;
@@ -64,32 +57,26 @@ where
         let now = Instant::now();
         let asked = asked_for(request.headers()).and_then(|asked| now.checked_add(asked));
         let cap = now + self.cap;
-        let (mut deadline, mut method) = (None, None);
-        if let Some(context) = request.extensions_mut().get_mut::<CallContext>() {
-            deadline = match context.method.shape() {
-                Shape::Unary => Some(asked.map_or(cap, |asked| asked.min(cap))),
-                Shape::ServerStream | Shape::ClientStream => asked,
-            };
-            context.deadline = deadline;
-            method = Some(context.method);
-        }
-        let arrival = match method.map(Method::shape) {
-            Some(Shape::ClientStream) => None,
-            Some(Shape::Unary | Shape::ServerStream) | None => Some(deadline.unwrap_or(cap)),
+        let tool = match self.tools.begin(request.extensions()) {
+            Ok(tool) => tool,
+            Err(status) => return Timed::refused(status),
         };
-        let request = request.map(|body| match arrival {
-            Some(by) => Body::new(Arriving::new(body, by)),
-            None => Body::new(body),
-        });
-        let streams = method.filter(|method| method.shape() != Shape::Unary);
+        let (mut deadline, mut is_stream) = (None, false);
+        if let Some(context) = request.extensions_mut().get_mut::<CallContext>() {
+            is_stream = context.method.shape() != Shape::Unary;
+            let cap = match &tool {
+                Some(tool) => Some(tool.by),
+                None => (!is_stream).then_some(cap),
+            };
+            deadline = [asked, cap].into_iter().flatten().min();
+            context.deadline = deadline;
+        }
         Timed {
-            call: Some(self.inner.call(request)),
+            call: Ok(self.inner.call(request)),
             deadline,
             sleep: None,
-            draining: streams
-                .filter(|method| !method.is_ours())
-                .map(|_| self.draining.clone()),
-            is_stream: streams.is_some(),
+            tool,
+            is_stream,
         }
     }
 }
@@ -112,7 +99,7 @@ fn asked_for(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-fn exceeded() -> Status {
+pub(super) fn exceeded() -> Status {
     Error::new(
         Reason::DeadlineExceeded,
         "the call took longer than allowed; what it began may still be done",
@@ -120,14 +107,26 @@ fn exceeded() -> Status {
     .into()
 }
 
-/// A call under way.
+/// A call under way, or one that is over before it began.
 #[derive(Debug)]
 pub struct Timed<F> {
-    call: Option<F>,
+    call: Result<F, Option<Status>>,
     deadline: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
-    draining: Option<CancellationToken>,
+    tool: Option<ToolStream>,
     is_stream: bool,
+}
+
+impl<F> Timed<F> {
+    fn refused(status: Status) -> Self {
+        Self {
+            call: Err(Some(status)),
+            deadline: None,
+            sleep: None,
+            tool: None,
+            is_stream: false,
+        }
+    }
 }
 
 impl<F, R> Future for Timed<F>
@@ -139,18 +138,28 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Some(call) = &mut this.call
-            && let Poll::Ready(Ok(response)) = Pin::new(call).poll(cx)
-        {
-            let end = (this.is_stream, this.deadline, this.draining.take());
-            return Poll::Ready(Ok(response.map(|body| match end {
-                (true, deadline, draining) => StreamEnd::new(body, deadline, draining),
-                (false, ..) => StreamEnd::none(body),
-            })));
+        match &mut this.call {
+            Ok(call) => {
+                if let Poll::Ready(Ok(response)) = Pin::new(call).poll(cx) {
+                    let (deadline, tool) = (this.deadline, this.tool.take());
+                    let is_stream = this.is_stream;
+                    return Poll::Ready(Ok(response.map(|body| {
+                        if is_stream {
+                            StreamEnd::new(body, deadline, tool)
+                        } else {
+                            StreamEnd::none(body)
+                        }
+                    })));
+                }
+            }
+            Err(refused) => {
+                let status = refused.take().unwrap_or_else(exceeded);
+                return Poll::Ready(Ok(status.into_http()));
+            }
         }
         // Most calls are answered at once and never get here, so that they cost no timer.
         ready!(poll_deadline(&mut this.sleep, this.deadline, cx));
-        this.call = None;
+        this.call = Err(None);
         Poll::Ready(Ok(exceeded().into_http()))
     }
 }
@@ -168,53 +177,6 @@ pub(super) fn poll_deadline(
         .get_or_insert_with(|| Box::pin(sleep_until(deadline)))
         .as_mut()
         .poll(cx)
-}
-
-/// A request's body that must have arrived in time.
-#[derive(Debug)]
-struct Arriving<B> {
-    body: B,
-    by: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl<B> Arriving<B> {
-    fn new(body: B, by: Instant) -> Self {
-        Self {
-            body,
-            by,
-            sleep: None,
-        }
-    }
-}
-
-impl<B> http_body::Body for Arriving<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<StdError>,
-{
-    type Data = Bytes;
-    type Error = StdError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        ready!(poll_deadline(&mut this.sleep, Some(this.by), cx));
-        Poll::Ready(Some(Err(Box::new(exceeded()))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

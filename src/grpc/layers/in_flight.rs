@@ -3,7 +3,7 @@
 //! A call holds its place until its handler is done, whether or not its client takes the response: a client that takes nothing
 //! must not keep others out. A stream holds one while it begins and none afterwards: streams are few, long and limited
 //! elsewhere, and must not crowd out calls. Health and reflection need no place, so that an overloaded server is not taken for
-//! a dead one.
+//! a dead one; a connection has few streams of theirs.
 
 use std::{
     convert::Infallible,
@@ -106,7 +106,7 @@ where
     }
 }
 
-fn overloaded() -> Status {
+pub(super) fn overloaded() -> Status {
     Error::new(
         Reason::Overloaded,
         "more calls are at work than the server takes on",

@@ -3,16 +3,19 @@
 //! 1. [`request_id`] names the call and leaves its [`CallContext`] in the extensions.
 //! 2. [`access`] counts it, times it, and logs its failure, once.
 //! 3. [`metadata`] refuses what gRPC does not allow there.
-//! 4. [`deadline`] answers when time is up; what has begun goes on.
-//! 5. [`task`] keeps what has begun alive when nobody waits for it any more, and turns a panic into INTERNAL.
-//! 6. [`in_flight`] turns away what is too much. It stands inside [`task`], so that a call counts for as long as it works
+//! 4. [`deadline`] answers when time is up; what has begun goes on. It ends the streams of health and reflection
+//!    (`tool_streams`).
+//! 5. [`arrival`] begins a call when its request is there.
+//! 6. [`task`] keeps what has begun alive when nobody waits for it any more, and turns a panic into INTERNAL.
+//! 7. [`in_flight`] turns away what is too much. It stands inside [`task`], so that a call counts for as long as it works
 //!    rather than for as long as somebody waits for it.
-//! 7. Authentication, and then the services: the `inner` of [`around`].
+//! 8. Authentication, and then the services: the `inner` of [`around`].
 //!
 //! None of them is ever not ready, and none fails: a failure is a response. Deliberately not here: tonic's own timeout (it
 //! answers CANCELLED and drops the handler) and its limits (per connection, and let go before the response is out).
 
 pub mod access;
+pub mod arrival;
 pub mod context;
 pub mod deadline;
 pub mod in_flight;
@@ -20,6 +23,7 @@ pub mod metadata;
 pub mod request_id;
 mod stream_end;
 pub mod task;
+mod tool_streams;
 
 use std::{convert::Infallible, time::Duration};
 
@@ -30,12 +34,12 @@ use tower::Service;
 
 pub use self::context::{CallContext, RequestId};
 use self::{
-    access::Access, deadline::Deadlines, in_flight::InFlight, metadata::Metadata,
-    request_id::RequestIds, task::Tasks,
+    access::Access, arrival::Arrivals, deadline::Deadlines, in_flight::InFlight,
+    metadata::Metadata, request_id::RequestIds, task::Tasks, tool_streams::ToolStreams,
 };
 
 /// The layers around `S`.
-pub type Layered<S> = RequestIds<Access<Metadata<Deadlines<Tasks<InFlight<S>>>>>>;
+pub type Layered<S> = RequestIds<Access<Metadata<Deadlines<Arrivals<Tasks<InFlight<S>>>>>>>;
 
 /// A service that can stand inside the layers: it answers every call, and is always ready.
 pub trait Calls:
@@ -43,6 +47,7 @@ pub trait Calls:
     + Clone
     + Send
     + Sync
+    + Unpin
     + 'static
 {
 }
@@ -56,6 +61,7 @@ impl<S> Calls for S where
         > + Clone
         + Send
         + Sync
+        + Unpin
         + 'static
 {
 }
@@ -77,6 +83,8 @@ pub struct LayerSettings {
 pub fn around<S>(inner: S, settings: &LayerSettings) -> Layered<S> {
     let in_flight = InFlight::new(inner, settings.in_flight);
     let tasks = Tasks::new(in_flight, settings.calls.clone());
-    let deadlines = Deadlines::new(tasks, settings.request_timeout, settings.draining.clone());
+    let arrivals = Arrivals::new(tasks, settings.request_timeout);
+    let tools = ToolStreams::new(settings.draining.clone());
+    let deadlines = Deadlines::new(arrivals, settings.request_timeout, tools);
     RequestIds::new(Access::new(Metadata::new(deadlines)))
 }

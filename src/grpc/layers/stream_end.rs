@@ -1,5 +1,5 @@
-//! The end of a stream that does not end by itself: at the deadline that its client named, or, for health and reflection,
-//! which know nothing of it, when the server goes away. The services of the contract end their own streams.
+//! The end of a stream that does not end by itself: at its deadline, or, for health and reflection, which know nothing of it,
+//! when the server goes away. The services of the contract end their own streams.
 
 use std::{
     fmt,
@@ -9,10 +9,10 @@ use std::{
 
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
-use super::deadline::poll_deadline;
+use super::{deadline::poll_deadline, tool_streams::ToolStream};
 use crate::error::{Error, Reason};
 
 /// A response's body that may be ended from outside.
@@ -26,21 +26,22 @@ struct Ends {
     deadline: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
     draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Held for as long as the stream.
+    _tool: Option<ToolStream>,
     done: bool,
 }
 
 impl<B> StreamEnd<B> {
-    /// Ends `body` at `deadline` and when `draining` is cancelled, whichever there is and comes first.
-    pub(super) fn new(
-        body: B,
-        deadline: Option<Instant>,
-        draining: Option<CancellationToken>,
-    ) -> Self {
-        let ends = (deadline.is_some() || draining.is_some()).then(|| {
+    /// Ends `body` at `deadline`, and that of a tool when the server goes away, whichever there is and comes first.
+    pub(super) fn new(body: B, deadline: Option<Instant>, tool: Option<ToolStream>) -> Self {
+        let ends = (deadline.is_some() || tool.is_some()).then(|| {
             Box::new(Ends {
                 deadline,
                 sleep: None,
-                draining: draining.map(|token| Box::pin(token.cancelled_owned())),
+                draining: tool
+                    .as_ref()
+                    .map(|tool| Box::pin(tool.draining.clone().cancelled_owned())),
+                _tool: tool,
                 done: false,
             })
         });
@@ -56,7 +57,7 @@ impl<B> StreamEnd<B> {
 impl Ends {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         if poll_deadline(&mut self.sleep, self.deadline, cx).is_ready() {
-            let message = "the stream lasted as long as was asked for";
+            let message = "the stream has lasted as long as it may";
             return Poll::Ready(Error::new(Reason::DeadlineExceeded, message));
         }
         match &mut self.draining {
