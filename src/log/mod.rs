@@ -126,6 +126,8 @@ impl RevocationLog {
         }
         if let Some(lock) = lock {
             tasks.spawn(tenancy::keep(Arc::clone(&shared), lock, stop.clone()));
+        } else {
+            tasks.spawn(tenancy::stay_in_place(Arc::clone(&shared), stop.clone()));
         }
         tail::load(&shared).await?;
         tasks.spawn(tail::follow(Arc::clone(&shared), stop.clone()));

@@ -1,6 +1,6 @@
 //! One server at a time over one PostgreSQL database: a session lock, and the right to answer while it is held.
 //!
-//! On SQLite the locked file is enough.
+//! On SQLite the locked file is enough, for as long as it is where it was.
 
 use std::{
     sync::{
@@ -27,6 +27,8 @@ const TTL: Duration = Duration::from_millis(2500);
 /// The same as another server may measure it: its clock may run slower by a hundredth.
 const OTHERS_TTL: Duration = Duration::from_millis(2525);
 const BEAT: Duration = Duration::from_millis(500);
+/// How often it is looked where the database file is.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long to wait at the start for a server that has just gone.
 const PATIENCE: u32 = 30;
 /// How often in a row the lock may be refused before another server counts as its holder.
@@ -37,6 +39,8 @@ pub(super) struct Tenancy {
     /// Until when this server may answer from what it remembers, in milliseconds of [`boottime`].
     until: AtomicU64,
     must_reload: AtomicBool,
+    /// The database file is not where it was: what is decided here is not what the next start will find.
+    out_of_place: AtomicBool,
     /// Whether the right to answer hangs on a lock.
     locked: bool,
     /// Another server has the database: this one ends.
@@ -52,6 +56,7 @@ impl Tenancy {
         let tenancy = Self {
             until: AtomicU64::new(u64::MAX),
             must_reload: AtomicBool::new(false),
+            out_of_place: AtomicBool::new(false),
             locked: db.engine() == Engine::Postgres,
             lost: CancellationToken::new(),
         };
@@ -73,10 +78,11 @@ impl Tenancy {
         Err(Error::internal("another server runs over this database"))
     }
 
-    /// UNAVAILABLE where the lock has not been seen to be held for too long.
+    /// UNAVAILABLE where the lock has not been seen to be held for too long, or the file is not in its place.
     pub(super) fn check(&self) -> Result<()> {
         let until = self.until.load(Ordering::Relaxed);
-        if until == u64::MAX || millis(boottime()) < until {
+        let in_time = until == u64::MAX || millis(boottime()) < until;
+        if in_time && !self.out_of_place.load(Ordering::Relaxed) {
             return Ok(());
         }
         Err(Error::new(
@@ -129,6 +135,23 @@ pub(super) async fn keep(shared: Arc<Shared>, lock: SessionLock, stop: Cancellat
                 }
             },
             None => lock = take_again(&shared, &mut refused).await,
+        }
+    }
+}
+
+/// Sees to it that nothing is answered while the database file is not where it was, until `stop`. SQLite only.
+pub(super) async fn stay_in_place(shared: Arc<Shared>, stop: CancellationToken) {
+    let out_of_place = &shared.tenancy.out_of_place;
+    while stop
+        .run_until_cancelled(tokio::time::sleep(LOOK))
+        .await
+        .is_some()
+    {
+        let gone = !shared.db.is_in_place();
+        match (gone, out_of_place.swap(gone, Ordering::Relaxed)) {
+            (true, false) => tracing::error!("the database file was moved or removed"),
+            (false, true) => tracing::warn!("the database file is back"),
+            (true, true) | (false, false) => {}
         }
     }
 }

@@ -1,6 +1,12 @@
 //! The composition root: everything is made here, once, and handed to whoever needs it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -143,14 +149,16 @@ pub async fn open(
 }
 
 fn make_data_dir(settings: &Settings) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&settings.data_dir);
-    made.map_err(|error| {
-        Error::internal(format!("{} cannot be made", settings.data_dir.display())).because(error)
-    })
+    let path = &settings.data_dir;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let cannot =
+        |error| Error::internal(format!("{} cannot be made", path.display())).because(error);
+    made.map_err(cannot)?;
+    let mode = path.metadata().map_err(cannot)?.mode();
+    if mode & 0o007 != 0 {
+        tracing::warn!(data_dir = %path.display(), "every user of this machine can look into the data directory");
+    }
+    Ok(())
 }
 
 /// Where the database is, as the storage wants it.

@@ -3,12 +3,14 @@
 //! The door is [`Database`]: it reads through a [`Pool`] and writes through a [`Transaction`]; both are taken by queries as
 //! `&impl ConnectionTrait`. Nothing is written outside a transaction.
 //!
-//! In reading order: `settings`, `sqlite` and `postgres` (how each engine is opened), `pool` (connections that can be
-//! replaced), `transaction`, `session_lock`, `migrate`, `error`, `entity` (one file a table).
+//! In reading order: `settings`, `database_file` (whose the SQLite file is), `sqlite` and `postgres` (how each engine is
+//! opened), `pool` (connections that can be replaced), `transaction`, `session_lock`, `migrate`, `error`, `entity` (one file
+//! a table).
 
 pub mod api_keys;
 pub mod audit;
 pub mod authority;
+mod database_file;
 pub mod entity;
 mod error;
 pub mod idempotency_keys;
@@ -44,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 pub use sea_orm::ConnectionTrait;
 
+use self::database_file::DatabaseFile;
 pub use self::{
     error::violated_constraint,
     migrate::{MigrationState, migrate_up, migration_status, require_current_schema},
@@ -77,8 +80,8 @@ struct Inner {
     writers: Pool,
     statements: Statements,
     tasks: TaskTracker,
-    /// Held for as long as the database is open.
-    _lock: Option<sqlite::FileLock>,
+    /// Where everything is, on SQLite. Held for as long as the database is open.
+    file: Option<Arc<DatabaseFile>>,
 }
 
 impl Database {
@@ -90,7 +93,8 @@ impl Database {
         let tasks = TaskTracker::new();
         let inner = match &settings.location {
             DatabaseLocation::Sqlite(path) => {
-                let lock = sqlite::lock(path)?;
+                let file = DatabaseFile::take(path)?;
+                let path = file.path();
                 let writers = sqlite::writer(path, settings, &statements, &tasks).await?;
                 let readers = sqlite::readers(path, settings, &statements, &tasks);
                 Inner {
@@ -100,7 +104,7 @@ impl Database {
                     writers,
                     statements,
                     tasks,
-                    _lock: Some(lock),
+                    file: Some(Arc::new(file)),
                 }
             }
             DatabaseLocation::Postgres(url) => {
@@ -112,7 +116,7 @@ impl Database {
                     writers: pool,
                     statements,
                     tasks,
-                    _lock: None,
+                    file: None,
                 }
             }
         };
@@ -131,7 +135,13 @@ impl Database {
 
     /// Begins a transaction. On SQLite it holds the write lock from the start (BEGIN IMMEDIATE).
     pub async fn begin(&self) -> Result<Transaction> {
-        self.0.writers.begin().await
+        let transaction = self.0.writers.begin().await?;
+        Ok(transaction.in_file(self.0.file.clone()))
+    }
+
+    /// Whether what is written goes where the next start will look for it. On PostgreSQL that is the server's affair.
+    pub fn is_in_place(&self) -> bool {
+        self.0.file.as_ref().is_none_or(|file| file.is_in_place())
     }
 
     /// A connection of its own, called `name` in `pg_stat_activity`, opened anew when it is lost; a transaction on it may do

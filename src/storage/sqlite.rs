@@ -1,10 +1,6 @@
-//! How a SQLite file is opened: one process, one connection that writes, several that read.
+//! How a SQLite file is opened: one connection that writes, several that read.
 
-use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use sea_orm::{
     SqlxSqliteConnector,
@@ -20,46 +16,9 @@ use super::{
     DatabaseSettings, Statements,
     pool::{Pool, Recipe},
 };
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 
 const READERS: u32 = 4;
-
-/// Says that this process owns the database; the operating system lets go when the process ends, however it ends.
-#[derive(Debug)]
-pub(super) struct FileLock {
-    _file: File,
-}
-
-/// Takes the file for this process, and creates it and its folder where they are missing, for the owner alone.
-///
-/// The lock is on a file beside it: SQLite locks parts of its own, and would lose those when another handle is closed.
-pub(super) fn lock(path: &Path) -> Result<FileLock> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| cannot_use(folder, error))?;
-    }
-    let lock_path = beside(path, ".lock");
-    let file = owners_file(&lock_path).map_err(|error| cannot_use(&lock_path, error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(Error::new(
-                Reason::DatabaseUnavailable,
-                format!("{} is in use by another process", path.display()),
-            ));
-        }
-        Err(TryLockError::Error(error)) => return Err(cannot_use(&lock_path, error)),
-    }
-    // SQLite gives the files of its write-ahead log the mode of this one.
-    owners_file(path).map_err(|error| cannot_use(path, error))?;
-    Ok(FileLock { _file: file })
-}
 
 /// The one connection that writes. A second one would only wait for it.
 pub(super) async fn writer(
@@ -125,28 +84,4 @@ fn pool_options(connections: u32, settings: &DatabaseSettings) -> SqlitePoolOpti
             let usable = !connection.is_in_transaction();
             Box::pin(std::future::ready(Ok(usable)))
         })
-}
-
-fn owners_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn cannot_use(path: &Path, error: std::io::Error) -> Error {
-    Error::new(
-        Reason::DatabaseUnavailable,
-        format!("cannot use {}: {error}", path.display()),
-    )
-    .because(error)
 }

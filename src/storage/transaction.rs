@@ -3,7 +3,10 @@
 use std::{
     fmt,
     future::Future,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use sea_orm::{
@@ -11,7 +14,10 @@ use sea_orm::{
     entity::prelude::async_trait::async_trait,
 };
 
-use super::pool::Loan;
+use super::{
+    database_file::{DatabaseFile, out_of_place},
+    pool::Loan,
+};
 use crate::error::Result;
 
 /// A transaction. Dropping it rolls back.
@@ -22,6 +28,7 @@ pub struct Transaction {
     inner: DatabaseTransaction,
     failed: AtomicBool,
     loan: Loan,
+    file: Option<Arc<DatabaseFile>>,
 }
 
 impl Transaction {
@@ -30,14 +37,23 @@ impl Transaction {
             inner: transaction,
             failed: AtomicBool::new(false),
             loan,
+            file: None,
         }
     }
 
-    /// Makes it last. UNAVAILABLE where the database gave no answer: then it is not known whether it lasts.
+    pub(super) fn in_file(self, file: Option<Arc<DatabaseFile>>) -> Self {
+        Self { file, ..self }
+    }
+
+    /// Makes it last. UNAVAILABLE where the database gave no answer, or its file is not in its place any more: then it is not
+    /// known whether it lasts.
     pub async fn commit(self) -> Result<()> {
         self.refuse_after_failure()?;
         self.loan.answered(self.inner.commit()).await?;
-        Ok(())
+        match self.file {
+            Some(file) if !file.is_in_place() => Err(out_of_place()),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Undoes it, and waits until that is done.

@@ -30,6 +30,7 @@ mod clock_set_back;
 mod configuration;
 mod crashes;
 mod cutoffs;
+mod database_file;
 mod deleted_user;
 mod directory;
 mod discovery;
