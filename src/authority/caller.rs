@@ -12,7 +12,7 @@ use crate::{
         standing::{Space, Standing},
     },
     error::{Error, Result},
-    storage::{self, Transaction},
+    storage,
 };
 
 /// Whose credential was found good, and at which place of the log.
@@ -156,19 +156,5 @@ impl Caller {
     pub fn is_admin(&self) -> bool {
         let admin = |name: &RoleName| BuiltInRole::named(name) == Some(BuiltInRole::Admin);
         !self.is_narrowed() && self.roles().iter().any(admin)
-    }
-
-    /// Judges the credential again inside a transaction that makes or renews another one, once the rows of its user and space
-    /// are locked: by what was revoked since it was judged, what has no place in the log yet included.
-    pub async fn judge_again(
-        &self,
-        authority: &Authority,
-        transaction: &Transaction,
-    ) -> Result<()> {
-        storage::spaces::lock_shared(transaction, self.space_id()).await?;
-        storage::users::lock_shared(transaction, self.user_id()).await?;
-        self.credential
-            .judge_again(authority, transaction, self.position)
-            .await
     }
 }

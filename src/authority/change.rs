@@ -7,7 +7,7 @@ use super::{Authority, audit, caller::Caller};
 use crate::{
     clock::Timestamp,
     domain::{
-        ids::{SpaceId, UserId},
+        ids::{EventId, SpaceId, UserId},
         revocation::{Decision, Reason, Subject},
     },
     error::Result,
@@ -133,23 +133,32 @@ impl<'a> Change<'a> {
     }
 
     /// Kills the JWTs of `subject` in `space`.
-    pub async fn kill(&mut self, subject: Subject, space: &SpaceId, reason: Reason) -> Result<()> {
+    pub async fn kill(
+        &mut self,
+        subject: Subject,
+        space: &SpaceId,
+        reason: Reason,
+    ) -> Result<EventId> {
         let decision = Decision::revocation(subject, Some(space.clone()), reason);
         self.kills = true;
         self.append(&decision).await
     }
 
     /// Makes stale what is remembered of `subject` in `space`.
-    pub async fn touch(&mut self, subject: Subject, space: &SpaceId) -> Result<()> {
+    pub async fn touch(&mut self, subject: Subject, space: &SpaceId) -> Result<EventId> {
         let decision = Decision::change(subject, Some(space.clone()));
         self.append(&decision).await
     }
 
-    async fn append(&mut self, decision: &Decision) -> Result<()> {
+    /// A secret ends, with what is touched: how far that has reached matters as much as what is killed.
+    pub fn ends_a_secret(&mut self) {
+        self.kills = true;
+    }
+
+    async fn append(&mut self, decision: &Decision) -> Result<EventId> {
         self.pending
             .append(&self.transaction, decision, self.now)
-            .await?;
-        Ok(())
+            .await
     }
 
     /// Writes down what was done.
@@ -167,6 +176,11 @@ impl<'a> Change<'a> {
             details,
         };
         audit::record(&self.transaction, self.actor, done, self.now).await
+    }
+
+    /// Makes it last where nobody remembers anything that it makes stale.
+    pub async fn commit_alone(self) -> Result<()> {
+        self.transaction.commit().await
     }
 
     /// Makes it last and waits for its entries, so that the caller's next call finds it done. How far it has reached, where it

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Minted, derive_token, reach, require_not_revoked};
 use crate::{
     authority::{
-        Authority, audit,
+        Authority,
         caller::Caller,
+        change::{Change, Locks},
         idempotency::{Answer, Request},
     },
     clock::Timestamp,
@@ -66,9 +67,12 @@ pub async fn create(
         return Ok(minted);
     }
 
-    let transaction = authority.db.begin().await?;
-    caller.judge_again(authority, &transaction).await?;
-    let owner = lock_owner(&transaction, &owner).await?;
+    let locks = Locks::default()
+        .keep_space(&owner.space.id)
+        .keep_user(&owner.user.id);
+    let change = Change::begin(authority, Some(caller), locks).await?;
+    let (transaction, now) = (&change.transaction, change.now);
+    let owner = owner_now(transaction, &owner).await?;
     let seed = random::bytes::<32>()?;
     let id = ApiKeyId::random()?;
     let token = derive_token(&authority.master_key, &space.key_prefix, &id, 1, &seed)?;
@@ -81,29 +85,19 @@ pub async fn create(
         labels: &wanted.labels,
         disabled: wanted.disabled,
     };
-    storage::api_keys::insert(&transaction, &key, now).await?;
-    storage::api_keys::insert_secret(&transaction, &id, 1, &token.digest(), now).await?;
+    storage::api_keys::insert(transaction, &key, now).await?;
+    storage::api_keys::insert_secret(transaction, &id, 1, &token.digest(), now).await?;
     if let Some(request) = request {
         let made = serde_json::json!({ "api_key_id": id, "secret": 1 });
-        request
-            .remember(
-                &transaction,
-                Answer {
-                    made,
-                    seed: Some(seed),
-                },
-                now,
-            )
-            .await?;
+        let seed = Some(seed);
+        let answer = Answer { made, seed };
+        request.remember(transaction, answer, now).await?;
     }
-    let done = audit::Done {
-        action: "api_key.create",
-        space: Some(&space.id),
-        resource: id.as_str(),
-        details: &[("user_id", owner.user.id.as_str())],
-    };
-    audit::record(&transaction, audit::Actor::caller(caller), done, now).await?;
-    transaction.commit().await?;
+    let whose = ("user_id", owner.user.id.as_str());
+    change
+        .audit("api_key.create", &space.id, id.as_str(), &[whose])
+        .await?;
+    change.commit_alone().await?;
     authority.credentials.note_made(&id);
     Ok(Minted {
         key: described(authority, &id).await?,
@@ -131,9 +125,7 @@ async fn owner(
 }
 
 /// The owner as it stands once its rows are locked: it may have been deleted or lost its roles meanwhile.
-async fn lock_owner(transaction: &Transaction, owner: &Standing) -> Result<Standing> {
-    storage::spaces::lock_shared(transaction, &owner.space.id).await?;
-    storage::users::lock_shared(transaction, &owner.user.id).await?;
+async fn owner_now(transaction: &Transaction, owner: &Standing) -> Result<Standing> {
     let (user, space) = (owner.user.id.named(), owner.space.id.named());
     storage::standing::standing(transaction, &user, Some(&space))
         .await?

@@ -5,18 +5,20 @@ use std::time::Duration;
 use super::{Minted, Verb, create, derive_token, not_active, reach, require_not_revoked, update};
 use crate::{
     authority::{
-        Authority, audit,
+        Authority,
         caller::Caller,
+        change::{Change, Locks},
         credentials::Credential,
         idempotency::{Answer, Request},
     },
     clock::Timestamp,
     domain::{
         api_key::{ApiKey, State},
-        revocation::{Decision, Reason, Subject},
+        ids::EventId,
+        revocation::{Reason, Subject},
     },
     error::{Error, Result},
-    log::{Effect, Pending, WaitUntil},
+    log::{Effect, WaitUntil},
     random,
     storage::{self, Transaction},
 };
@@ -105,39 +107,31 @@ impl Rotation {
         let (id, number) = (&self.key.id, self.key.current_secret + 1);
         let seed = random::bytes::<32>()?;
         let token = derive_token(&authority.master_key, &self.key.prefix, id, number, &seed)?;
-        let mut pending = authority.log.pending();
-        let transaction = authority.db.begin().await?;
-        caller.judge_again(authority, &transaction).await?;
-        storage::api_keys::advance_secret(&transaction, id, self.key.current_secret, self.now)
+        let mut change = Change::begin(authority, Some(caller), Locks::default()).await?;
+        let transaction = &change.transaction;
+        storage::api_keys::advance_secret(transaction, id, self.key.current_secret, self.now)
             .await?;
-        storage::api_keys::insert_secret(&transaction, id, number, &token.digest(), self.now)
+        storage::api_keys::insert_secret(transaction, id, number, &token.digest(), self.now)
             .await?;
-        let ended = self.end_old_secrets(&transaction).await?;
-        let event = self.append(&transaction, &mut pending).await?;
+        let ended = self.end_old_secrets(transaction).await?;
+        if ended {
+            change.ends_a_secret();
+        }
+        let event = self.append(&mut change).await?;
         if let Some(request) = request {
             let made = serde_json::json!({
                 "api_key_id": id, "secret": number, "event_id": event, "ended": ended,
             });
+            let seed = Some(seed);
+            let answer = Answer { made, seed };
             request
-                .remember(
-                    &transaction,
-                    Answer {
-                        made,
-                        seed: Some(seed),
-                    },
-                    self.now,
-                )
+                .remember(&change.transaction, answer, self.now)
                 .await?;
         }
-        let done = audit::Done {
-            action: "api_key.rotate",
-            space: Some(&self.key.space_id),
-            resource: id.as_str(),
-            details: &[],
-        };
-        audit::record(&transaction, audit::Actor::caller(caller), done, self.now).await?;
-        transaction.commit().await?;
-        let effect = pending.effect(until).await.filter(|_| ended);
+        change
+            .audit("api_key.rotate", &self.key.space_id, id.as_str(), &[])
+            .await?;
+        let effect = change.commit(until).await?;
         let key = create::described(authority, id).await?;
         Ok(Rotated {
             minted: Minted { key, token },
@@ -162,18 +156,13 @@ impl Rotation {
     }
 
     /// Without an overlap the key's JWTs end with the secret that they came from.
-    async fn append(&self, transaction: &Transaction, pending: &mut Pending) -> Result<String> {
-        let subject = Subject::ApiKey(self.key.id.clone());
-        let space = Some(self.key.space_id.clone());
-        let decision = if self.overlap.is_zero() {
-            Decision::revocation(subject, space, Reason::Superseded)
+    async fn append(&self, change: &mut Change<'_>) -> Result<EventId> {
+        let (subject, space) = (Subject::ApiKey(self.key.id.clone()), &self.key.space_id);
+        if self.overlap.is_zero() {
+            change.kill(subject, space, Reason::Superseded).await
         } else {
-            Decision::change(subject, space)
-        };
-        Ok(pending
-            .append(transaction, &decision, self.now)
-            .await?
-            .to_string())
+            change.touch(subject, space).await
+        }
     }
 }
 
@@ -186,7 +175,7 @@ async fn answer_again(
     require_not_revoked(key)?;
     let minted = create::answer_again(authority, answer).await?;
     let event = answer.made["event_id"].as_str().unwrap_or_default();
-    let event = crate::domain::ids::EventId::known(event);
+    let event = EventId::known(event);
     let mut pending = authority.log.pending();
     if let Some(found) = storage::revocation_log::find_event(authority.db.reader(), &event).await? {
         pending.join(&found);

@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 
 use super::{Verb, create, reach, require_not_revoked};
 use crate::{
-    authority::{Authority, audit, caller::Caller},
+    authority::{
+        Authority,
+        caller::Caller,
+        change::{Change, Locks},
+    },
     clock::Timestamp,
     domain::{
         api_key::{ApiKey, Bounds},
         ids::RoleName,
         permission::{Permission, PermissionSet},
-        revocation::{Decision, Reason, Subject},
+        revocation::{Reason, Subject},
         standing::Standing,
     },
     error::{Error, Result},
@@ -66,29 +70,20 @@ pub async fn update(
         reach::require_within(authority, caller, &owner, &after.bounds).await?;
     }
     let takes_away = takes_away(&before, &after);
-    let mut pending = authority.log.pending();
-    let transaction = authority.db.begin().await?;
-    caller.judge_again(authority, &transaction).await?;
-    storage::api_keys::update(&transaction, &before, &after).await?;
-    let subject = Subject::ApiKey(before.id.clone());
-    let space = Some(before.space_id.clone());
+    let mut change = Change::begin(authority, Some(caller), Locks::default()).await?;
+    storage::api_keys::update(&change.transaction, &before, &after).await?;
+    let (subject, space) = (Subject::ApiKey(before.id.clone()), &before.space_id);
     if takes_away {
-        let decision = Decision::revocation(subject, space, Reason::PrivilegesChanged);
-        pending.append(&transaction, &decision, now).await?;
-    } else if before.bounds != after.bounds || before.disabled != after.disabled {
-        pending
-            .append(&transaction, &Decision::change(subject, space), now)
+        change
+            .kill(subject, space, Reason::PrivilegesChanged)
             .await?;
+    } else if before.bounds != after.bounds || before.disabled != after.disabled {
+        change.touch(subject, space).await?;
     }
-    let done = audit::Done {
-        action: "api_key.update",
-        space: Some(&before.space_id),
-        resource: before.id.as_str(),
-        details: &[],
-    };
-    audit::record(&transaction, audit::Actor::caller(caller), done, now).await?;
-    transaction.commit().await?;
-    let effect = pending.effect(until).await.filter(|_| takes_away);
+    change
+        .audit("api_key.update", space, before.id.as_str(), &[])
+        .await?;
+    let effect = change.commit(until).await?;
     Ok((create::described(authority, &before.id).await?, effect))
 }
 

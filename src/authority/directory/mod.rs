@@ -33,14 +33,11 @@ async fn tell_everywhere(change: &mut Change<'_>, user: &UserId, fate: Fate) -> 
     for standing in storage::standing::everywhere(&change.transaction, user).await? {
         let subject = Subject::User(user.clone());
         let space = &standing.space.id;
+        let reason = Reason::PrincipalChanged;
         match fate {
-            Fate::Killed => {
-                change
-                    .kill(subject, space, Reason::PrincipalChanged)
-                    .await?;
-            }
+            Fate::Killed => change.kill(subject, space, reason).await?,
             Fate::Stale => change.touch(subject, space).await?,
-        }
+        };
     }
     Ok(())
 }
