@@ -39,7 +39,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what is not off. The error names address and variable.
+    /// Binds what is not off. The error names setting, address, and the variable that changes it.
     pub async fn bind(settings: &Settings) -> Result<Self> {
         Ok(Self {
             grpc: bind("grpc.listen", settings.grpc.listen).await?,
@@ -87,9 +87,10 @@ async fn bind(key: &str, listen: Listen) -> Result<Option<TcpListener>> {
     };
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|error| {
+        let variable = variable_of(key);
         Error::field(
-            variable_of(key),
-            format!("cannot listen at {address}: {error}"),
+            key,
+            format!("cannot listen at {address}: {error}; {variable} sets another address"),
         )
     })
 }

@@ -412,12 +412,14 @@ async fn a_request_that_trickles_in_does_not_hold_its_handler() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named_with_its_variable() {
+async fn an_address_that_is_taken_is_named_with_its_setting_and_what_changes_it() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let mut settings = Settings::default();
     settings.grpc.listen = Listen::At(address);
     let error = Listeners::bind(&settings).await.unwrap_err();
-    let told = format!("TOKEN_AUTHORITY_GRPC_LISTEN: cannot listen at {address}: ");
+    let told = format!("grpc.listen: cannot listen at {address}: ");
     assert!(error.message().starts_with(&told), "{error}");
+    let remedy = "; TOKEN_AUTHORITY_GRPC_LISTEN sets another address";
+    assert!(error.message().ends_with(remedy), "{error}");
 }
