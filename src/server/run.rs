@@ -39,6 +39,7 @@ use crate::{
     },
     shutdown::Shutdown,
     storage::{self, Database, DatabaseSettings},
+    telemetry::metrics as names,
 };
 
 /// The largest request that carries tokens, in bytes.
@@ -47,6 +48,8 @@ const TOKENS_MAX: usize = 3 * 1024 * 1024;
 const REQUEST_MAX: usize = 64 * 1024;
 /// How often it is looked whether calls can be answered.
 const READINESS: Duration = Duration::from_millis(250);
+/// How often the connections to the database are counted.
+const REPORTING: Duration = Duration::from_secs(1);
 
 /// Runs the server until `shutdown`. Fails where it cannot start, or where another server takes its database over.
 pub async fn run(
@@ -78,6 +81,7 @@ pub async fn run_with(
         Arc::clone(&authority),
         stop.clone(),
     ));
+    background.spawn(report_connections(authority.db.clone(), stop.clone()));
     let taken_over = authority.log.taken_over();
     background.spawn(watch_over(
         Arc::clone(&authority),
@@ -268,6 +272,26 @@ fn life_of(life: &Life) -> Watched {
     Watched {
         ready: life.ready.clone(),
         draining: life.draining.clone(),
+    }
+}
+
+/// Says how many connections to the database there are, for as long as there is work in the background.
+async fn report_connections(db: Database, stop: CancellationToken) {
+    let gauge = |state| metrics::gauge!(names::DATABASE_CONNECTIONS, "state" => state);
+    let report = |state, connections: usize| {
+        gauge(state).set(u32::try_from(connections).unwrap_or(u32::MAX));
+    };
+    loop {
+        let pool = db.pool_use();
+        report("used", pool.open - pool.idle);
+        report("idle", pool.idle);
+        if stop
+            .run_until_cancelled(tokio::time::sleep(REPORTING))
+            .await
+            .is_none()
+        {
+            return;
+        }
     }
 }
 
