@@ -1,5 +1,6 @@
-//! The server as a whole: how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
+//! The server as a whole: whether it would start ([`check`]), how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
 
+mod check;
 mod recover;
 mod run;
 
@@ -20,8 +21,9 @@ use crate::{
     telemetry::metrics,
 };
 
+pub use check::check;
 pub use recover::recover;
-pub use run::{database_settings, hashing_settings, master_key, open, run, run_with};
+pub use run::{database_settings, hashing_settings, open, run, run_with};
 
 /// How often histograms are folded.
 const FOLDING: Duration = Duration::from_secs(5);

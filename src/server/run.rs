@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tower::layer::util::Stack;
 
-use super::{Life, Listeners, Services, serve};
+use super::{Life, Listeners, Services, check, serve};
 use crate::{
     authority::{
         Authority,
@@ -111,6 +111,10 @@ pub async fn open(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Arc<Authority>> {
+    if database_settings(settings).is_missing() {
+        // Nothing is begun that could not be finished.
+        check(settings)?;
+    }
     make_data_dir(settings)?;
     let db = Database::open(&database_settings(settings)).await?;
     storage::migrate_up(&db).await?;
@@ -188,25 +192,33 @@ pub fn hashing_settings(settings: &Settings) -> HashingSettings {
 }
 
 /// The master key: as configured, or the one in the data directory, made there where there is none.
-pub fn master_key(settings: &Settings) -> Result<MasterKey> {
+fn master_key(settings: &Settings) -> Result<MasterKey> {
+    match existing_master_key(settings)? {
+        Some(key) => Ok(key),
+        None => MasterKey::generate(&master_key_path(settings)),
+    }
+}
+
+/// The master key, unless it is still to be made.
+pub(super) fn existing_master_key(settings: &Settings) -> Result<Option<MasterKey>> {
     if let Some(text) = &settings.master_key {
-        return MasterKey::from_base64(text.expose(), "TOKEN_AUTHORITY_MASTER_KEY");
+        return MasterKey::from_base64(text.expose(), "master_key").map(Some);
     }
     match settings.master_key_file.as_slice() {
         [] => {
-            let path = settings.data_dir.join("master-key");
-            if path.exists() {
-                MasterKey::load(&path)
-            } else {
-                MasterKey::generate(&path)
-            }
+            let path = master_key_path(settings);
+            path.exists().then(|| MasterKey::load(&path)).transpose()
         }
-        [path] => MasterKey::load(path),
+        [path] => MasterKey::load(path).map(Some),
         _ => Err(Error::internal("this version takes one master key")),
     }
 }
 
-fn first_password(settings: &Settings) -> FirstPassword {
+fn master_key_path(settings: &Settings) -> PathBuf {
+    settings.data_dir.join("master-key")
+}
+
+pub(super) fn first_password(settings: &Settings) -> FirstPassword {
     match &settings.bootstrap_password_file {
         Some(path) => FirstPassword::Given(path.clone()),
         None => FirstPassword::MadeUp(bootstrap_password_path(settings)),
