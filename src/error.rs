@@ -86,6 +86,37 @@ impl Error {
         Self::new(Reason::Internal, message)
     }
 
+    /// All of them as one, whose text tells each with its causes; it is FIELD_INVALID where any is. None where there are none.
+    pub fn together(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let first = errors.next()?;
+        let Some(second) = errors.next() else {
+            return Some(first);
+        };
+        let mut reason = first.reason();
+        let (mut texts, mut violations) = (Vec::new(), Vec::new());
+        for error in [first, second].into_iter().chain(errors) {
+            if error.reason() == Reason::FieldInvalid {
+                reason = Reason::FieldInvalid;
+            }
+            texts.push(error.with_causes());
+            violations.extend(error.0.violations);
+        }
+        let mut together = Self::new(reason, texts.join("; "));
+        together.0.violations = violations;
+        Some(together)
+    }
+
+    fn with_causes(&self) -> String {
+        let mut text = self.message().to_owned();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.extend([": ", &cause.to_string()]);
+            source = cause.source();
+        }
+        text
+    }
+
     /// Adds a word for machines.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {

@@ -1,5 +1,6 @@
-//! The server as a whole: how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
+//! The server as a whole: whether it would start ([`check`]), how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
 
+mod check;
 mod recover;
 mod run;
 
@@ -20,8 +21,9 @@ use crate::{
     telemetry::metrics,
 };
 
+pub use check::check;
 pub use recover::recover;
-pub use run::{database_settings, hashing_settings, master_key, open, run, run_with};
+pub use run::{database_settings, hashing_settings, open, run, run_with};
 
 /// How often histograms are folded.
 const FOLDING: Duration = Duration::from_secs(5);
@@ -39,7 +41,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what is not off. The error names address and variable.
+    /// Binds what is not off. The error names setting, address, and the variable that changes it.
     pub async fn bind(settings: &Settings) -> Result<Self> {
         Ok(Self {
             grpc: bind("grpc.listen", settings.grpc.listen).await?,
@@ -87,9 +89,10 @@ async fn bind(key: &str, listen: Listen) -> Result<Option<TcpListener>> {
     };
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|error| {
+        let variable = variable_of(key);
         Error::field(
-            variable_of(key),
-            format!("cannot listen at {address}: {error}"),
+            key,
+            format!("cannot listen at {address}: {error}; {variable} sets another address"),
         )
     })
 }

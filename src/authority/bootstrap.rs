@@ -47,13 +47,7 @@ pub async fn ensure(
     if let Some(row) = storage::authority::find(db.reader()).await? {
         return check(&row, master_key).map(|identity| (identity, false));
     }
-    let password = first_password.read_or_make_up()?;
-    let chosen = Password::chosen(
-        password.to_string(),
-        &Username::known(ADMIN),
-        "bootstrap password",
-    )?;
-    let password_hash = hashing.hash(&chosen).await?;
+    let password_hash = hashing.hash(&first_password.read_or_make_up()?).await?;
 
     let transaction = db.begin().await?;
     let row = AuthorityRow {
@@ -118,14 +112,28 @@ async fn make_directory(
 }
 
 impl FirstPassword {
-    fn read_or_make_up(&self) -> Result<Zeroizing<String>> {
+    /// Refuses what [`ensure`] would refuse on an empty database, and makes nothing.
+    pub fn check(&self) -> Result<()> {
         match self {
+            Self::MadeUp(path) if !path.exists() => Ok(()),
+            Self::Given(path) | Self::MadeUp(path) => chosen(&read(path)?).map(|_| ()),
+        }
+    }
+
+    fn read_or_make_up(&self) -> Result<Password> {
+        let text = match self {
             Self::Given(path) => read(path),
             // A start that was cut off may have left it.
             Self::MadeUp(path) if path.exists() => read(path),
             Self::MadeUp(path) => make_up(path),
-        }
+        };
+        chosen(&text?)
     }
+}
+
+fn chosen(text: &str) -> Result<Password> {
+    let admin = Username::known(ADMIN);
+    Password::chosen(text.to_owned(), &admin, "bootstrap password")
 }
 
 fn read(path: &Path) -> Result<Zeroizing<String>> {

@@ -58,11 +58,7 @@ impl Client {
 
     /// The caller's credential: of --token-file, otherwise of the variable, otherwise the stored login's.
     pub(crate) fn credential(&self) -> Result<Credential, Failure> {
-        let given = match &self.options.token_file {
-            Some(path) => Some(self.token_in(path)?),
-            None => token_variable(),
-        };
-        if let Some(token) = given {
+        if let Some(token) = self.given_token()? {
             return Ok(Credential {
                 token,
                 stored: false,
@@ -81,6 +77,14 @@ impl Client {
                     self.options.address
                 ),
             )),
+        }
+    }
+
+    /// The token that --token-file or the variable gives.
+    pub(crate) fn given_token(&self) -> Result<Option<SecretString>, Failure> {
+        match &self.options.token_file {
+            Some(path) => self.token_in(path).map(Some),
+            None => Ok(token_variable()),
         }
     }
 

@@ -37,6 +37,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write for example 90d, 24h, 15m, 30s or 500ms"))
 }
 
+/// The same, but for no time at all.
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than nothing, for example 30s".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
 /// Takes RFC 3339 (`2030-01-02T03:04:05Z`), a date (midnight UTC) or a duration.
 pub(crate) fn when(text: &str) -> Result<When, String> {
     if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
@@ -148,6 +156,8 @@ mod tests {
         for text in ["", "5", "-1s", "1 fortnight", "999999999999999999999d"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
+        assert_eq!(timeout("500ms"), Ok(Duration::from_millis(500)));
+        assert!(timeout("0s").is_err());
     }
 
     #[test]

@@ -221,6 +221,8 @@ impl State {
 }
 
 /// List keys, newest first
+///
+/// When a key was last used is written once a minute: `last_use_time` lags up to a minute behind.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -6,9 +6,15 @@ use clap::{Args, CommandFactory as _, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    cli::{Cli, client::Client, failure::Failure, output::Output},
+    cli::{
+        Cli,
+        client::Client,
+        failure::{Exit, Failure},
+        output::Output,
+    },
     clock::Clock,
     config::{self, Settings},
+    error::{Error, Reason},
     server::{self, Listeners},
     shutdown::Shutdown,
     storage::{self, Database},
@@ -35,9 +41,10 @@ Examples:
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Give a user a new password and lift the throttle, without a server
+    /// Give a user a new password, without a server
     ///
-    /// Opens the database itself and refuses while a server runs on it. The new password is left in a file of mode 0600.
+    /// Opens the database itself and refuses while a server runs on it. The user's JWTs are dead afterwards. The new password
+    /// is left in a file of mode 0600.
     #[command(after_help = "\
 Examples:
   token-authority recover admin
@@ -70,12 +77,14 @@ pub(crate) enum MigrateCommand {
 /// The configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say whether the server would take the configuration
+    /// Say whether the server would take the configuration, and everything for which it would not
+    ///
+    /// Reads the files that it names and makes nothing. A database is not asked, and nothing is listened to.
     #[command(
         after_help = "Example:\n  token-authority config check --config /etc/token-authority.toml"
     )]
     Check(SettingsArguments),
-    /// Print every setting as it stands, as TOML, secrets masked
+    /// Print every setting as it stands, as TOML, secrets masked, and what is not set as a comment
     #[command(after_help = "Example:\n  token-authority config show > token-authority.toml")]
     Show(SettingsArguments),
 }
@@ -122,8 +131,16 @@ pub(crate) struct SettingsArguments {
 impl SettingsArguments {
     /// The settings that file, variables and options make together, checked.
     fn settings(&self) -> Result<Settings, Failure> {
-        Settings::load(self.config.as_deref(), config::environment(), self.flags())
-            .map_err(|error| Failure::usage(format!("configuration: {error}")))
+        Settings::load(self.config.as_deref(), config::environment(), self.flags()).map_err(refused)
+    }
+
+    /// Everything for which the server would refuse to start.
+    fn check(&self) -> Result<(), Failure> {
+        let (file, variables) = (self.config.as_deref(), config::environment());
+        let loaded = Settings::load_what_is_good(file, variables, self.flags()).map_err(refused)?;
+        let mut refusals = loaded.refusals;
+        refusals.extend(server::check(&loaded.settings).err());
+        Error::together(refusals).map_or(Ok(()), |refusal| Err(refused(refusal)))
     }
 
     /// The options that were given, as pairs of a key's path and its text.
@@ -140,6 +157,16 @@ impl SettingsArguments {
         .filter_map(|(path, text)| Some((path.to_owned(), text.clone()?)))
         .collect()
     }
+}
+
+/// A file that cannot be read is no wrong usage.
+fn refused(error: Error) -> Failure {
+    let exit = match error.reason() {
+        Reason::FieldInvalid => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    let failure = Failure::from(error);
+    Failure::new(exit, format!("configuration: {failure}"))
 }
 
 impl LocalCommand {
@@ -176,7 +203,11 @@ async fn migrate_up(client: &Client, arguments: SettingsArguments) -> Result<(),
 }
 
 async fn migrate_status(arguments: SettingsArguments) -> Result<(), Failure> {
-    let db = Database::open(&server::database_settings(&arguments.settings()?)).await?;
+    let database = server::database_settings(&arguments.settings()?);
+    if database.is_missing() {
+        return Output::text("no database yet\n");
+    }
+    let db = Database::open(&database).await?;
     let steps = storage::migration_status(&db).await?;
     db.close().await;
     let mut lines = String::new();
@@ -200,7 +231,7 @@ async fn recover(client: &Client, arguments: RecoverArguments) -> Result<(), Fai
 }
 
 fn config_check(client: &Client, arguments: &SettingsArguments) -> Result<(), Failure> {
-    arguments.settings()?;
+    arguments.check()?;
     client.output.notice("the configuration is good");
     Ok(())
 }

@@ -40,8 +40,8 @@ Output:
 
 Exit codes:
   0  done
-  1  failed; `token introspect`: the token is not active
-  2  wrong usage, or arguments that the server refuses
+  1  failed, as where a file cannot be read; `token introspect`: the token is not active
+  2  wrong usage, or arguments or settings that are refused
   3  not signed in, or not allowed
   4  not found
   5  unavailable, overloaded, throttled or out of time: try again later

@@ -68,7 +68,7 @@ pub(crate) struct Options {
         global = true,
         value_name = "DURATION",
         default_value = "30s",
-        value_parser = input::duration
+        value_parser = input::timeout
     )]
     pub(crate) timeout: Duration,
     /// How answers are printed

@@ -93,7 +93,8 @@ pub(crate) struct CreateArguments {
     /// JWTs of this space alone (slug or id), `*` for every space; the caller's otherwise
     #[arg(long, value_name = "SPACE")]
     space: Option<String>,
-    /// Spare sessions that began after this time (RFC 3339), or within this duration (1h)
+    /// End only sessions that began up to this time (RFC 3339, a date), or longer ago than this duration (1h): who signed in
+    /// since then stays signed in
     #[arg(long, value_name = "TIME", value_parser = input::when)]
     sessions_until: Option<When>,
     /// Leave the API keys of the user or space as they are; otherwise they end for good

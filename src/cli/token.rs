@@ -73,10 +73,11 @@ impl IssueArguments {
                 return Err(Failure::usage("a password takes --username"));
             }
             None => {
-                let key = match &self.api_key_file {
-                    Some(path) => secret::from_file(path)?,
-                    None => client.credential()?.token,
+                let given = match &self.api_key_file {
+                    Some(path) => Some(secret::from_file(path)?),
+                    None => client.given_token()?,
                 };
+                let key = given.ok_or_else(nothing_to_exchange)?;
                 issue_token_request::Credential::ApiKeyToken(key.expose_secret().to_owned())
             }
         };
@@ -85,6 +86,14 @@ impl IssueArguments {
         let answer = connection.tokens().issue_token(request).await?;
         client.output.show(&answer.into_inner())
     }
+}
+
+/// The stored login is a JWT, and no JWT is exchanged for another one here.
+fn nothing_to_exchange() -> Failure {
+    Failure::usage(
+        "nothing to exchange: give --username for a password, or an API key by --api-key-file, --token-file or \
+         TOKEN_AUTHORITY_TOKEN; `token rotate --own` renews the stored login",
+    )
 }
 
 /// Say whether a token is active now, and what it allows

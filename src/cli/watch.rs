@@ -40,7 +40,8 @@ Examples:
   token-authority revocation watch --live --space acme
   token-authority revocation watch --cursor-file cursor -o json | jq -r .subject.userId")]
 pub(crate) struct WatchArguments {
-    /// Go on after this cursor, rather than from the oldest entry in force or what --cursor-file holds
+    /// Go on after this cursor, rather than from the oldest entry in force or what --cursor-file holds: the line in a cursor
+    /// file, what `watch` says when it ends, or `cursor` in `watch --messages` and `list -o json`
     #[arg(long, value_name = "CURSOR")]
     since_cursor: Option<String>,
     /// Go on after the cursor that this file holds, where there is one, and keep in it how far has been printed

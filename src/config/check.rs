@@ -1,6 +1,6 @@
 //! What settings are refused, whatever the server would make of them.
 
-use super::{Listen, Settings};
+use super::Settings;
 use crate::error::{Error, Result};
 
 /// The least memory of a password's hash (OWASP's first recommendation for argon2id).
@@ -14,83 +14,94 @@ const ARGON2_ITERATIONS_CAP: u32 = 10;
 const ARGON2_PARALLELISM_CAP: u32 = 4;
 
 impl Settings {
-    /// `FIELD_INVALID` about the first setting that cannot be.
-    pub fn check(&self) -> Result<()> {
-        self.check_listeners()?;
-        check_issuer(&self.issuer)?;
+    /// `FIELD_INVALID` about each setting that cannot be.
+    pub(super) fn refusals(&self) -> Vec<Error> {
+        let mut refusals = Vec::new();
+        let mut note = |checked: Result<()>| refusals.extend(checked.err());
+        self.check_listeners(&mut note);
+        note(check_issuer(&self.issuer));
         if self.master_key_file.len() > 1 {
-            return Err(Error::field(
-                "master_key_file",
-                "this version takes one master key",
-            ));
+            let told = "this version takes one master key";
+            note(Err(Error::field("master_key_file", told)));
         }
-        self.check_argon2()?;
-        self.check_limits()?;
-        tracing_subscriber::EnvFilter::try_new(&self.log.filter)
-            .map(|_| ())
-            .map_err(|_| Error::field("log.filter", "must be a level or an EnvFilter"))
+        self.check_argon2(&mut note);
+        self.check_limits(&mut note);
+        let filter = tracing_subscriber::EnvFilter::try_new(&self.log.filter);
+        note(
+            filter
+                .map(|_| ())
+                .map_err(|_| Error::field("log.filter", "must be a level or an EnvFilter")),
+        );
+        refusals
     }
 
-    fn check_listeners(&self) -> Result<()> {
-        let with_credentials = [
-            ("grpc.listen", self.grpc.listen),
-            ("http.listen", self.http.listen),
+    fn check_listeners(&self, note: &mut impl FnMut(Result<()>)) {
+        let listeners = [
+            ("grpc.listen", self.grpc.listen, true),
+            ("http.listen", self.http.listen, true),
+            ("ops.listen", self.ops.listen, false),
         ];
-        for (key, listen) in with_credentials {
-            let exposed = match listen {
-                Listen::Off => false,
-                Listen::At(address) => !address.ip().is_loopback(),
+        for (index, (key, listen, with_credentials)) in listeners.into_iter().enumerate() {
+            let Some(address) = listen.address() else {
+                continue;
             };
-            if exposed && !self.insecure_plaintext {
-                return Err(Error::field(
+            if with_credentials && !address.ip().is_loopback() && !self.insecure_plaintext {
+                note(Err(Error::field(
                     key,
                     "is beyond loopback, where credentials can be read on the wire; \
                      set TOKEN_AUTHORITY_INSECURE_PLAINTEXT=true where something else encrypts",
-                ));
+                )));
+            }
+            let same = listeners[..index]
+                .iter()
+                .find(|(_, other, _)| *other == listen && address.port() != 0);
+            if let Some((other, ..)) = same {
+                note(Err(Error::field(key, format!("is the address of {other}"))));
             }
         }
-        Ok(())
     }
 
-    fn check_argon2(&self) -> Result<()> {
+    fn check_argon2(&self, note: &mut impl FnMut(Result<()>)) {
         let argon2 = &self.argon2;
-        within(
+        note(within(
             "argon2.memory_kib",
             argon2.memory_kib,
             ARGON2_MEMORY_FLOOR_KIB,
             ARGON2_MEMORY_CAP_KIB,
-        )?;
-        within(
+        ));
+        note(within(
             "argon2.iterations",
             argon2.iterations,
             ARGON2_ITERATIONS_FLOOR,
             ARGON2_ITERATIONS_CAP,
-        )?;
-        within(
+        ));
+        note(within(
             "argon2.parallelism",
             argon2.parallelism,
             1,
             ARGON2_PARALLELISM_CAP,
-        )
+        ));
     }
 
-    fn check_limits(&self) -> Result<()> {
+    fn check_limits(&self, note: &mut impl FnMut(Result<()>)) {
         const MAX: usize = 1 << 20;
         let limits = &self.limits;
-        within("limits.connections", limits.connections, 1, MAX)?;
-        within(
-            "limits.connections_per_address",
-            limits.connections_per_address,
-            1,
-            MAX,
-        )?;
-        within(
+        for (key, limit) in [
+            ("limits.connections", limits.connections),
+            (
+                "limits.connections_per_address",
+                limits.connections_per_address,
+            ),
+            ("limits.in_flight", limits.in_flight),
+        ] {
+            note(within(key, limit, 1, MAX));
+        }
+        note(within(
             "limits.streams_per_connection",
             limits.streams_per_connection,
             1,
             1 << 16,
-        )?;
-        within("limits.in_flight", limits.in_flight, 1, MAX)?;
+        ));
         for (key, duration) in [
             ("limits.request_timeout", limits.request_timeout),
             ("limits.first_byte_timeout", limits.first_byte_timeout),
@@ -99,16 +110,13 @@ impl Settings {
             ("shutdown.timeout", self.shutdown.timeout),
         ] {
             if duration.is_zero() {
-                return Err(Error::field(key, "must not be nothing"));
+                note(Err(Error::field(key, "must not be nothing")));
             }
         }
         if self.shutdown.pause >= self.shutdown.timeout {
-            return Err(Error::field(
-                "shutdown.pause",
-                "must be shorter than shutdown.timeout",
-            ));
+            let told = "must be shorter than shutdown.timeout";
+            note(Err(Error::field("shutdown.pause", told)));
         }
-        Ok(())
     }
 }
 
@@ -152,9 +160,9 @@ mod tests {
 
     fn refusal(change: impl FnOnce(&mut Settings)) -> String {
         let mut settings = Settings::default();
-        settings.check().unwrap();
+        assert!(settings.refusals().is_empty());
         change(&mut settings);
-        settings.check().unwrap_err().message().to_owned()
+        settings.refusals()[0].message().to_owned()
     }
 
     #[test]
@@ -171,10 +179,16 @@ mod tests {
             ..Settings::default()
         };
         asked_for.grpc.listen = beyond;
-        asked_for.check().unwrap();
+        assert!(asked_for.refusals().is_empty());
         let mut probes = Settings::default();
         probes.ops.listen = "0.0.0.0:9090".parse().unwrap();
-        probes.check().unwrap();
+        assert!(probes.refusals().is_empty());
+    }
+
+    #[test]
+    fn two_listeners_cannot_have_one_address() {
+        let refusal = refusal(|settings| settings.ops.listen = settings.http.listen);
+        assert_eq!(refusal, "ops.listen: is the address of http.listen");
     }
 
     #[test]

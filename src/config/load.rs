@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
-use config::{Config, ConfigError, File, FileFormat, builder::DefaultState};
+use config::{Config, File, FileFormat, builder::DefaultState};
 
-use super::Settings;
+use super::{
+    Settings,
+    read::{read, refused},
+};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "TOKEN_AUTHORITY_";
@@ -33,15 +36,39 @@ const TWINS: &[(&str, &str)] = &[
 type Builder = config::ConfigBuilder<DefaultState>;
 type Pairs = BTreeMap<String, String>;
 
+/// Settings, and what was refused of what was given.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Where something was refused, what is set otherwise.
+    pub settings: Settings,
+    /// All that was.
+    pub refusals: Vec<Error>,
+}
+
 impl Settings {
     /// Reads `file` (or the one that `TOKEN_AUTHORITY_CONFIG` names), then `variables`, then `flags`, which are pairs of a
-    /// key's path (`grpc.listen`) and its text. `FIELD_INVALID` names the key or variable at fault, and shows no secret.
+    /// key's path (`grpc.listen`) and its text. `FIELD_INVALID` names every key or variable at fault, and shows no secret;
+    /// `INTERNAL` where it is but a file that cannot be read.
     pub fn load(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         flags: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self> {
-        let (named_file, variables) = from_variables(variables)?;
+        let loaded = Self::load_what_is_good(file, variables, flags)?;
+        match Error::together(loaded.refusals) {
+            None => Ok(loaded.settings),
+            Some(refusal) => Err(refusal),
+        }
+    }
+
+    /// The same, for who looks further when something is refused. Fails where nothing can be told of single settings.
+    pub fn load_what_is_good(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded> {
+        let mut refusals = Vec::new();
+        let (named_file, variables) = from_variables(variables, &mut refusals);
         let mut builder = Config::builder();
         if let Some(file) = file.or(named_file.as_deref().map(Path::new)) {
             builder = with_file(builder, file)?;
@@ -49,13 +76,14 @@ impl Settings {
         for pairs in [variables, flags.into_iter().collect()] {
             builder = with_pairs(builder, &pairs)?;
         }
-        let mut settings: Self = builder
-            .build()
-            .and_then(Config::try_deserialize)
-            .map_err(|error| refused(&error))?;
-        settings.read_secret_files()?;
-        settings.check()?;
-        Ok(settings)
+        let (settings, refused) = read(builder.build().map_err(|error| refused(&error))?);
+        refusals.extend(refused);
+        let Some(mut settings) = settings else {
+            return Err(Error::together(refusals).unwrap_or_else(unreadable));
+        };
+        refusals.extend(settings.read_secret_files().err());
+        refusals.extend(settings.refusals());
+        Ok(Loaded { settings, refusals })
     }
 
     fn read_secret_files(&mut self) -> Result<()> {
@@ -63,13 +91,18 @@ impl Settings {
             return Ok(());
         };
         let text = fs::read_to_string(path).map_err(|error| {
-            Error::field("database.url_file", format!("cannot be read: {error}"))
+            let path = path.display();
+            Error::internal(format!("database.url_file: {path} cannot be read: {error}"))
         })?;
         let url = text.trim_end_matches(['\r', '\n']).parse();
         self.database.url =
             Some(url.map_err(|description| Error::field("database.url_file", description))?);
         Ok(())
     }
+}
+
+fn unreadable() -> Error {
+    Error::field("config", "cannot be read")
 }
 
 /// The process's variables.
@@ -109,7 +142,8 @@ fn collect_paths(prefix: &str, value: &serde_json::Value, paths: &mut Vec<String
 /// The settings among the variables, and the file that one of them names. A variable that is set to nothing is not set.
 fn from_variables(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(Option<String>, Pairs)> {
+    refusals: &mut Vec<Error>,
+) -> (Option<String>, Pairs) {
     let known: BTreeMap<String, String> = key_paths()
         .into_iter()
         .map(|path| (variable_of(&path), path))
@@ -119,9 +153,10 @@ fn from_variables(
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
             continue;
         };
-        let value = value
-            .into_string()
-            .map_err(|_| Error::field(name, "is not UTF-8"))?;
+        let Ok(value) = value.into_string() else {
+            refusals.push(Error::field(name, "is not UTF-8"));
+            continue;
+        };
         if name == FILE_VARIABLE {
             file = Some(value).filter(|file| !file.is_empty());
         } else if let Some(path) = known.get(name) {
@@ -129,10 +164,10 @@ fn from_variables(
                 pairs.insert(path.clone(), value);
             }
         } else if !is_foreign(&name[PREFIX.len()..], &value) {
-            return Err(Error::field(name, "is not a setting"));
+            refusals.push(Error::field(name, "is not a setting"));
         }
     }
-    Ok((file, pairs))
+    (file, pairs)
 }
 
 /// Whether a variable without our prefix is somebody else's. Kubernetes puts the addresses of a Service `token-authority`, or
@@ -170,10 +205,10 @@ fn is_port_of_protocol(name: &str) -> bool {
 
 fn with_file(builder: Builder, path: &Path) -> Result<Builder> {
     let text = fs::read_to_string(path).map_err(|error| {
-        Error::field(
-            "config",
-            format!("{} cannot be read: {error}", path.display()),
-        )
+        let path = path.display();
+        Error::internal(format!(
+            "the configuration file {path} cannot be read: {error}"
+        ))
     })?;
     Ok(builder.add_source(File::from_str(&text, FileFormat::Toml)))
 }
@@ -201,48 +236,6 @@ fn with_pairs(mut builder: Builder, pairs: &Pairs) -> Result<Builder> {
             .map_err(|error| refused(&error))?;
     }
     Ok(builder)
-}
-
-/// What is wrong, without the value that is wrong: it may be a secret in the wrong place.
-fn refused(error: &ConfigError) -> Error {
-    let (key, text) = told(error);
-    let key = key.unwrap_or_else(|| "config".to_owned());
-    Error::field(key, text)
-}
-
-fn told(error: &ConfigError) -> (Option<String>, String) {
-    match error {
-        ConfigError::Type { expected, key, .. } => (key.clone(), format!("must be {expected}")),
-        ConfigError::At { error, key, .. } => {
-            let (inner, text) = told(error);
-            (key.clone().or(inner), text)
-        }
-        ConfigError::Message(text) => (None, without_value(text)),
-        ConfigError::FileParse { cause, .. } => (None, without_lines(&cause.to_string())),
-        ConfigError::NotFound(key) => (Some(key.clone()), "is missing".to_owned()),
-        // The rest says what is wrong with a path or a format, never with a value.
-        other => (None, without_lines(&other.to_string())),
-    }
-}
-
-fn without_value(text: &str) -> String {
-    match text
-        .strip_prefix("invalid ")
-        .and(text.rsplit_once("expected "))
-    {
-        Some((_, expected)) => format!("must be {expected}"),
-        None => text.to_owned(),
-    }
-}
-
-/// A parser's complaint without the lines of the file that it quotes.
-fn without_lines(text: &str) -> String {
-    let kept: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.contains('|'))
-        .collect();
-    kept.join(": ")
 }
 
 #[cfg(test)]
@@ -310,6 +303,33 @@ mod tests {
             let error = load(file, variable.as_slice(), &[]).unwrap_err();
             assert!(error.message().contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn everything_that_is_refused_is_told_at_once() {
+        let file = "isuer = \"x\"\nhttp = 7\n[limits]\nconections = 1\nin_flight = 0\nrequest_timeout = \"9\"\n\
+                    [log]\nformat = \"hunter2\"";
+        let variables = [
+            ("TOKEN_AUTHORITY_GRPC_LISTEN", "hunter2"),
+            ("TOKEN_AUTHORITY_ISUER", "hunter2"),
+            ("TOKEN_AUTHORITY_DATABASE_URL_FILE", "/nothing/here"),
+        ];
+        let error = load(file, &variables, &[]).unwrap_err();
+        for part in [
+            "isuer: is not a setting",
+            "http: must be a table",
+            "limits.conections: is not a setting",
+            "limits.in_flight: must be from 1",
+            "limits.request_timeout: must be a duration",
+            "log.format: must be auto, text or json",
+            "grpc.listen: must be IP:PORT",
+            "TOKEN_AUTHORITY_ISUER: is not a setting",
+            "database.url_file: /nothing/here cannot be read",
+        ] {
+            assert!(error.message().contains(part), "{part}: {error}");
+        }
+        assert_eq!(error.violations().len(), 8);
+        assert!(!error.message().contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What the server is told at its start: a TOML file, then variables `TOKEN_AUTHORITY_…`, then flags, each over the one before.
 //!
 //! A key's variable is its path in capitals: `limits.connections` is `TOKEN_AUTHORITY_LIMITS_CONNECTIONS`. In reading order:
-//! [`Settings`] with everything that can be set, `load` (how the three come together), `check` (what is refused), `values` (the
-//! kinds of value), `show` (what of it may be seen). Only this folder reads the environment.
+//! [`Settings`] with everything that can be set, `load` (how the three come together), `read` (how they become settings),
+//! `check` (what is refused), `values` (the kinds of value), `show` (what of it may be seen). Only this folder reads the environment.
 
 mod check;
 mod load;
+mod read;
 mod show;
 mod values;
 
@@ -14,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    load::{environment, key_paths, variable_of},
+    load::{Loaded, environment, key_paths, variable_of},
     values::{DatabaseUrl, Listen, LogFormat, Secret},
 };
 

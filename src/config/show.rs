@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Settings;
 
 impl Settings {
-    /// The settings as TOML, secrets masked; those that are not set are left out.
+    /// The settings as TOML, secrets masked; those that are not set are comments.
     pub fn show(&self) -> String {
         let mut text = String::new();
         let Ok(Value::Object(root)) = serde_json::to_value(self) else {
@@ -31,14 +31,34 @@ impl Settings {
 
 /// Texts, numbers, truth values and lists are written alike in JSON and TOML.
 fn write_pair(text: &mut String, key: &str, value: &Value) {
-    if !value.is_null() {
-        let _infallible = writeln!(text, "{key} = {value}");
-    }
+    let _infallible = match value {
+        Value::Null => writeln!(text, "# {key} = \"\""),
+        set => writeln!(text, "{key} = {set}"),
+    };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_setting_is_shown_and_what_is_not_set_as_a_comment_that_can_be_uncommented() {
+        let shown = Settings::default().show();
+        for path in crate::config::key_paths() {
+            let key = path.rsplit('.').next().unwrap();
+            let line = shown
+                .lines()
+                .map(|line| line.trim_start_matches("# "))
+                .find(|line| line.starts_with(&format!("{key} = ")));
+            assert!(line.is_some(), "{path}: {shown}");
+        }
+        assert!(shown.contains("\n# url_file = \"\"\n"), "{shown}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("shown.toml");
+        std::fs::write(&file, shown.replace("# ", "")).unwrap();
+        let again = Settings::load(Some(&file), [], []).unwrap();
+        assert_eq!(again.show(), Settings::default().show());
+    }
 
     #[test]
     fn what_is_shown_can_be_loaded_and_holds_no_secret() {

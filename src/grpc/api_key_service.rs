@@ -18,7 +18,6 @@ use crate::{
         caller::Caller,
         credentials::Credential,
         idempotency,
-        page::Listing,
     },
     clock::Timestamp,
     domain::{
@@ -67,16 +66,17 @@ impl ApiKeyService for ApiKeys {
     ) -> Result<Response<proto::ListApiKeysResponse>, Status> {
         let caller = caller_of(&request)?;
         let mut request = request.into_inner();
-        let page_size = convert::page_size(std::mem::take(&mut request.page_size), 50, 500)?;
         let page_token = std::mem::take(&mut request.page_token);
-        let listing = Listing::new(caller.space_id().as_str(), "ListApiKeys", &request);
-        let filter = filter(request)?;
-        let (keys, next_page_token) =
-            read::list(&self.0, &caller, filter, page_size, &page_token, &listing).await?;
-        let api_keys = keys.into_iter().map(|key| self.described(key)).collect();
+        let page_size = std::mem::take(&mut request.page_size);
+        let wanted = convert::page(&caller, "ListApiKeys", page_size, &page_token, &request)?;
+        let page = read::list(&self.0, &caller, filter(request)?, &wanted).await?;
         Ok(Response::new(proto::ListApiKeysResponse {
-            api_keys,
-            next_page_token,
+            api_keys: page
+                .rows
+                .into_iter()
+                .map(|key| self.described(key))
+                .collect(),
+            next_page_token: page.next,
         }))
     }
 
@@ -86,17 +86,11 @@ impl ApiKeyService for ApiKeys {
     ) -> Result<Response<proto::UpdateApiKeyResponse>, Status> {
         let caller = caller_of(&request)?;
         let request = request.into_inner();
-        let key = request
-            .api_key
-            .ok_or_else(|| Error::field("api_key", "is required"))?;
-        let mask = request.update_mask.unwrap_or_default();
-        let changes = changes(&key, &mask.paths)?;
-        if key.api_key_id.is_empty() {
-            return Err(Error::field("api_key.api_key_id", "is required").into());
-        }
+        let key = given(request.api_key)?;
+        let changes = changes(&key, &convert::mask(request.update_mask)?)?;
+        let named = convert::required(&key.api_key_id, "api_key.api_key_id")?;
         let until = caller.call.wait_until(convert::DEFAULT_WAIT);
-        let (key, effect) =
-            update::update(&self.0, &caller, &key.api_key_id, changes, until).await?;
+        let (key, effect) = update::update(&self.0, &caller, named, changes, until).await?;
         Ok(Response::new(proto::UpdateApiKeyResponse {
             api_key: Some(self.described(key)),
             effect: effect.map(convert::effect),
@@ -194,10 +188,12 @@ pub(super) fn remembered(
     idempotency::Request::new(owner, method, key, asked)
 }
 
+fn given(key: Option<proto::ApiKey>) -> Result<proto::ApiKey> {
+    key.ok_or_else(|| Error::field("api_key", "is required"))
+}
+
 fn wanted(request: proto::CreateApiKeyRequest) -> Result<Wanted> {
-    let key = request
-        .api_key
-        .ok_or_else(|| Error::field("api_key", "is required"))?;
+    let key = given(request.api_key)?;
     display_name(&key)?;
     convert::text(&key.description, "api_key.description", 1024)?;
     let bounds = Bounds {
@@ -237,11 +233,8 @@ fn scopes(key: &proto::ApiKey) -> Result<PermissionSet> {
     PermissionSet::parse(&key.scopes, "api_key.scopes")
 }
 
-/// What a mask names. INVALID_ARGUMENT for an empty one, and for a field that cannot be changed.
+/// What a mask names. INVALID_ARGUMENT for a field that cannot be changed.
 fn changes(key: &proto::ApiKey, paths: &[String]) -> Result<Changes> {
-    if paths.is_empty() {
-        return Err(Error::field("update_mask", "is required"));
-    }
     let mut changes = Changes::default();
     for path in paths {
         match path.as_str() {
@@ -268,12 +261,7 @@ fn changes(key: &proto::ApiKey, paths: &[String]) -> Result<Changes> {
                 let expiry = convert::moment(key.expire_time, "api_key.expire_time")?;
                 changes.expire_time = Some(expiry);
             }
-            other => {
-                return Err(Error::field(
-                    "update_mask",
-                    format!("{other:?} cannot be changed"),
-                ));
-            }
+            other => return Err(convert::unchangeable(other)),
         }
     }
     Ok(changes)

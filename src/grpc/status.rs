@@ -57,6 +57,7 @@ pub fn code(reason: Reason) -> Code {
             Code::Unavailable
         }
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::Unimplemented => Code::Unimplemented,
         Reason::Unspecified | Reason::Internal => Code::Internal,
     }
 }
@@ -76,27 +77,37 @@ pub fn error_behind(status: &Status) -> Option<&Error> {
     std::error::Error::source(status)?.downcast_ref()
 }
 
-/// `INVALID_ARGUMENT` for what tonic itself says of a request that cannot be decoded or is too large: it calls the one a fault
-/// of the server and the other out of range, and gives no reason. A message that is not framed as gRPC asks stays INTERNAL,
-/// as its specification has it. None where the status can stay as it is.
-pub fn in_our_words(status: &Status) -> Option<Status> {
+/// What tonic itself says, with a reason and a text: of a method that is not there it says nothing, and of a request of `ours`
+/// that cannot be decoded or is too large that it is a fault of the server, or out of range; here it is `INVALID_ARGUMENT`. A
+/// message that is not framed as gRPC asks stays INTERNAL, as its specification has it. None where the status can stay as it is.
+pub fn in_our_words(status: &Status, ours: bool) -> Option<Status> {
     if !status.details().is_empty() || error_behind(status).is_some() {
         return None;
     }
-    if is_protocol_error(status) {
-        let mut details = ErrorDetails::new();
-        details.set_error_info(reason_name(Reason::Internal), DOMAIN, HashMap::new());
-        return Some(Status::with_error_details(
-            status.code(),
-            status.message(),
-            details,
-        ));
+    match status.code() {
+        Code::Unimplemented => Some(with_reason(status, Reason::Unimplemented)),
+        Code::NotFound => Some(with_reason(status, Reason::ResourceNotFound)),
+        _ if !ours => None,
+        _ if is_protocol_error(status) => Some(with_reason(status, Reason::Internal)),
+        Code::Internal | Code::OutOfRange => {
+            let message = format!("the request cannot be read: {}", status.message());
+            Some(Error::new(Reason::FieldInvalid, message).into())
+        }
+        _ => None,
     }
-    let unreadable = matches!(status.code(), Code::Internal | Code::OutOfRange);
-    unreadable.then(|| {
-        let message = format!("the request cannot be read: {}", status.message());
-        Error::new(Reason::FieldInvalid, message).into()
-    })
+}
+
+/// The same status with a reason, and with a text where it has none.
+fn with_reason(status: &Status, reason: Reason) -> Status {
+    let message = match status.message() {
+        "" if reason == Reason::Unimplemented => "this server has no such method",
+        "" => status.code().description(),
+        told => told,
+    };
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason_name(reason), DOMAIN, HashMap::new());
+    let metadata = status.metadata().clone();
+    Status::with_error_details_and_metadata(status.code(), message, details, metadata)
 }
 
 /// Whether tonic says that a client does not keep to gRPC's framing, or went away in the middle of its request: INTERNAL or

@@ -101,8 +101,11 @@ impl CursorSeal {
 
     /// `INVALID_ARGUMENT/CURSOR_INVALID` for what this did not seal.
     pub fn open(&self, text: &str) -> Result<Cursor> {
-        self.parse(text)
-            .ok_or_else(|| Error::new(Reason::CursorInvalid, "not a cursor"))
+        self.parse(text).ok_or_else(|| {
+            let message =
+                "not a cursor: take one whole, as an answer or a message of the stream gave it";
+            Error::new(Reason::CursorInvalid, message)
+        })
     }
 
     fn parse(&self, text: &str) -> Option<Cursor> {

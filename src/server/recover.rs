@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::open;
+use super::{database_settings, open};
 use crate::{
     authority::{bootstrap, directory},
     clock::Clock,
@@ -21,6 +21,9 @@ use crate::{
 /// Gives the user (by id or name) a made-up password, left in a new `file` of mode 0600, kills its JWTs, and says its name.
 /// Refuses while a server runs on the database.
 pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Username> {
+    if database_settings(settings).is_missing() {
+        return Err(Error::internal("there is no database yet"));
+    }
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let authority = open(settings, Clock::system(), &tasks, &stop).await?;
     let user = NamedUser::parse(user)?;

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tower::layer::util::Stack;
 
-use super::{Life, Listeners, Services, serve};
+use super::{Life, Listeners, Services, check, serve};
 use crate::{
     authority::{
         Authority,
@@ -45,6 +45,7 @@ use crate::{
     },
     shutdown::Shutdown,
     storage::{self, Database, DatabaseSettings},
+    telemetry::metrics as names,
 };
 
 /// The largest request that carries tokens, in bytes.
@@ -53,6 +54,8 @@ const TOKENS_MAX: usize = 3 * 1024 * 1024;
 const REQUEST_MAX: usize = 64 * 1024;
 /// How often it is looked whether calls can be answered.
 const READINESS: Duration = Duration::from_millis(250);
+/// How often the connections to the database are counted.
+const REPORTING: Duration = Duration::from_secs(1);
 
 /// Runs the server until `shutdown`. Fails where it cannot start, or where another server takes its database over.
 pub async fn run(
@@ -84,6 +87,7 @@ pub async fn run_with(
         Arc::clone(&authority),
         stop.clone(),
     ));
+    background.spawn(report_connections(authority.db.clone(), stop.clone()));
     let taken_over = authority.log.taken_over();
     background.spawn(watch_over(
         Arc::clone(&authority),
@@ -113,6 +117,10 @@ pub async fn open(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Arc<Authority>> {
+    if database_settings(settings).is_missing() {
+        // Nothing is begun that could not be finished.
+        check(settings)?;
+    }
     make_data_dir(settings)?;
     let db = Database::open(&database_settings(settings)).await?;
     storage::migrate_up(&db).await?;
@@ -192,25 +200,33 @@ pub fn hashing_settings(settings: &Settings) -> HashingSettings {
 }
 
 /// The master key: as configured, or the one in the data directory, made there where there is none.
-pub fn master_key(settings: &Settings) -> Result<MasterKey> {
+fn master_key(settings: &Settings) -> Result<MasterKey> {
+    match existing_master_key(settings)? {
+        Some(key) => Ok(key),
+        None => MasterKey::generate(&master_key_path(settings)),
+    }
+}
+
+/// The master key, unless it is still to be made.
+pub(super) fn existing_master_key(settings: &Settings) -> Result<Option<MasterKey>> {
     if let Some(text) = &settings.master_key {
-        return MasterKey::from_base64(text.expose(), "TOKEN_AUTHORITY_MASTER_KEY");
+        return MasterKey::from_base64(text.expose(), "master_key").map(Some);
     }
     match settings.master_key_file.as_slice() {
         [] => {
-            let path = settings.data_dir.join("master-key");
-            if path.exists() {
-                MasterKey::load(&path)
-            } else {
-                MasterKey::generate(&path)
-            }
+            let path = master_key_path(settings);
+            path.exists().then(|| MasterKey::load(&path)).transpose()
         }
-        [path] => MasterKey::load(path),
+        [path] => MasterKey::load(path).map(Some),
         _ => Err(Error::internal("this version takes one master key")),
     }
 }
 
-fn first_password(settings: &Settings) -> FirstPassword {
+fn master_key_path(settings: &Settings) -> PathBuf {
+    settings.data_dir.join("master-key")
+}
+
+pub(super) fn first_password(settings: &Settings) -> FirstPassword {
     match &settings.bootstrap_password_file {
         Some(path) => FirstPassword::Given(path.clone()),
         None => FirstPassword::MadeUp(bootstrap_password_path(settings)),
@@ -276,6 +292,26 @@ fn life_of(life: &Life) -> Watched {
     Watched {
         ready: life.ready.clone(),
         draining: life.draining.clone(),
+    }
+}
+
+/// Says how many connections to the database there are, for as long as there is work in the background.
+async fn report_connections(db: Database, stop: CancellationToken) {
+    let gauge = |state| metrics::gauge!(names::DATABASE_CONNECTIONS, "state" => state);
+    let report = |state, connections: usize| {
+        gauge(state).set(u32::try_from(connections).unwrap_or(u32::MAX));
+    };
+    loop {
+        let pool = db.pool_use();
+        report("used", pool.open - pool.idle);
+        report("idle", pool.idle);
+        if stop
+            .run_until_cancelled(tokio::time::sleep(REPORTING))
+            .await
+            .is_none()
+        {
+            return;
+        }
     }
 }
 

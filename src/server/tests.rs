@@ -1,12 +1,11 @@
+mod gates;
+
 use std::{
     convert::Infallible,
-    pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use ::http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, Full};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -30,102 +29,12 @@ use tonic_reflection::pb::v1::{
 use tonic_types::StatusExt as _;
 use tower::Service;
 
+use self::gates::Gates;
 use super::*;
 use crate::proto::{GetServerInfoRequest, system_service_client::SystemServiceClient};
 
 /// Longer than anything here takes; a test that waits for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Stands where authentication will, and does what the header `x-test` asks.
-#[derive(Clone, Debug)]
-struct Handler<S> {
-    inner: S,
-    gates: Gates,
-}
-
-#[derive(Clone, Debug)]
-struct Gates {
-    begun: Arc<Semaphore>,
-    released: Arc<Semaphore>,
-    finished: Arc<Semaphore>,
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        let closed = || Arc::new(Semaphore::new(0));
-        Self {
-            begun: closed(),
-            released: closed(),
-            finished: closed(),
-        }
-    }
-}
-
-impl<S> Layer<S> for Gates {
-    type Service = Handler<S>;
-
-    fn layer(&self, inner: S) -> Handler<S> {
-        Handler {
-            inner,
-            gates: self.clone(),
-        }
-    }
-}
-
-impl<S> Service<Request<Body>> for Handler<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let gates = self.gates.clone();
-        match request
-            .headers()
-            .get("x-test")
-            .map(|value| value.to_str().unwrap())
-        {
-            None => Box::pin(self.inner.call(request)),
-            Some("wait") => Box::pin(async move {
-                gates.begun.add_permits(1);
-                gates.released.acquire().await.unwrap().forget();
-                gates.finished.add_permits(1);
-                Ok(empty_message())
-            }),
-            Some("read") => Box::pin(async move {
-                gates.begun.add_permits(1);
-                let read = request.into_body().collect().await;
-                gates.finished.add_permits(1);
-                Ok(read.map_or_else(Status::into_http, |_| empty_message()))
-            }),
-            Some("fail") => Box::pin(async move {
-                let error = Error::new(
-                    crate::error::Reason::DatabaseUnavailable,
-                    "db.internal is gone",
-                );
-                Ok(Status::from(error).into_http())
-            }),
-            Some(other) => panic!("asked to {other}"),
-        }
-    }
-}
-
-fn empty_message() -> Response<Body> {
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", "0".parse().unwrap());
-    let body = Full::new(Bytes::from_static(&[0; 5])).with_trailers(async { Some(Ok(trailers)) });
-    let mut response = Response::new(Body::new(body));
-    let kind = "application/grpc".parse().unwrap();
-    response.headers_mut().insert("content-type", kind);
-    response
-}
 
 struct Running {
     address: SocketAddr,
@@ -507,12 +416,14 @@ async fn a_large_request_that_trickles_in_does_not_hold_its_handler() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named_with_its_variable() {
+async fn an_address_that_is_taken_is_named_with_its_setting_and_what_changes_it() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let mut settings = Settings::default();
     settings.grpc.listen = Listen::At(address);
     let error = Listeners::bind(&settings).await.unwrap_err();
-    let told = format!("TOKEN_AUTHORITY_GRPC_LISTEN: cannot listen at {address}: ");
+    let told = format!("grpc.listen: cannot listen at {address}: ");
     assert!(error.message().starts_with(&told), "{error}");
+    let remedy = "; TOKEN_AUTHORITY_GRPC_LISTEN sets another address";
+    assert!(error.message().ends_with(remedy), "{error}");
 }

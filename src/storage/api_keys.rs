@@ -11,7 +11,7 @@ pub use self::described::{Wanted, describe, list};
 use super::{
     entity::{HiddenBytes, StringList, StringMap, api_key_secrets, api_keys},
     standing,
-    statement::{execute, lock_exclusively, statement},
+    statement::{RowLock, execute, lock_row, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -314,7 +314,7 @@ pub async fn end_all(
     space: &SpaceId,
     now: Timestamp,
 ) -> Result<()> {
-    lock_exclusively(db, "users", "user_id", user.as_str()).await?;
+    lock_row(db, "users", "user_id", user.as_str(), RowLock::Exclusive).await?;
     let sql = "UPDATE api_keys SET revoke_time = $3, update_time = $3
                WHERE user_id = $1 AND space_id = $2 AND revoke_time IS NULL";
     execute(

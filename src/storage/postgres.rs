@@ -82,18 +82,22 @@ pub(super) fn patience(settings: &DatabaseSettings) -> Duration {
     settings.acquire_timeout + settings.statement_timeout + Duration::from_secs(1)
 }
 
+/// INTERNAL for a URL that is none, without a word of it.
+pub(super) fn parse(url: &SecretString) -> Result<PgConnectOptions> {
+    url.expose_secret().parse().map_err(|_| {
+        Error::internal(
+            "the database URL is not of the form postgres://user:password@host/database",
+        )
+    })
+}
+
 fn connect_options(
     url: &SecretString,
     settings: &DatabaseSettings,
     statement_timeout: Duration,
 ) -> Result<PgConnectOptions> {
     let milliseconds = |duration: Duration| duration.as_millis().to_string();
-    let options: PgConnectOptions = url.expose_secret().parse().map_err(|_| {
-        Error::internal(
-            "the database URL is not of the form postgres://user:password@host/database",
-        )
-    })?;
-    Ok(options
+    Ok(parse(url)?
         .application_name(&settings.application_name)
         .options([
             ("statement_timeout", milliseconds(statement_timeout)),

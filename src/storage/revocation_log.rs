@@ -37,7 +37,7 @@ pub async fn append(
         Engine::Sqlite => ("revocation_log", "max"),
         Engine::Postgres => ("revocation_inbox", "greatest"),
     };
-    let (subject_kind, subject_id) = subject_columns(&decision.subject);
+    let (subject_kind, subject_id) = decision.subject.kind_and_id();
     let newest = "(SELECT coalesce(max(create_time), 0) FROM
                    (SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1) AS newest)";
     let sql = format!(
@@ -155,7 +155,7 @@ pub async fn find(
     space: Option<&SpaceId>,
     since: Timestamp,
 ) -> Result<Option<Found>> {
-    let (subject_kind, subject_id) = subject_columns(subject);
+    let (subject_kind, subject_id) = subject.kind_and_id();
     let condition = "subject_kind = $1 AND subject_id = $2 AND space_id = $3 AND kind = 1 \
                      AND sessions_until IS NULL AND effective_time IS NULL AND create_time >= $4";
     let space = space.map_or("", SpaceId::as_str);
@@ -282,20 +282,6 @@ fn kind_column(kind: Kind) -> i16 {
     match kind {
         Kind::Revocation => 1,
         Kind::Change => 2,
-    }
-}
-
-fn subject_columns(subject: &Subject) -> (&'static str, &str) {
-    match subject {
-        Subject::Token(id) => ("token", id.as_str()),
-        Subject::Session(id) => ("session", id.as_str()),
-        Subject::User(id) => ("user", id.as_str()),
-        Subject::ApiKey(id) => ("api_key", id.as_str()),
-        Subject::Role(name) => ("role", name.as_str()),
-        Subject::Space(id) => ("space", id.as_str()),
-        Subject::SigningKey(id) => ("signing_key", id.as_str()),
-        Subject::Everything => ("everything", ""),
-        Subject::Unknown => ("unknown", ""),
     }
 }
 

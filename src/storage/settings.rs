@@ -4,6 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+use super::postgres;
+use crate::error::Result;
+
 /// Where the database is, and how long it may take.
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
@@ -41,6 +44,22 @@ impl DatabaseSettings {
     /// The PostgreSQL database at `url`.
     pub fn postgres(url: impl Into<String>) -> Self {
         Self::at(DatabaseLocation::Postgres(SecretString::from(url.into())))
+    }
+
+    /// Whether it is a file that is not there yet.
+    pub fn is_missing(&self) -> bool {
+        match &self.location {
+            DatabaseLocation::Sqlite(path) => !path.exists(),
+            DatabaseLocation::Postgres(_) => false,
+        }
+    }
+
+    /// INTERNAL for a URL that is none.
+    pub fn check(&self) -> Result<()> {
+        match &self.location {
+            DatabaseLocation::Sqlite(_) => Ok(()),
+            DatabaseLocation::Postgres(url) => postgres::parse(url).map(|_| ()),
+        }
     }
 
     fn at(location: DatabaseLocation) -> Self {

@@ -11,9 +11,7 @@ use super::{
     entity::{StringList, spaces},
     error::violated_constraint,
     standing,
-    statement::{
-        execute, lock_exclusively as lock_row_exclusively, lock_shared as lock_row, statement,
-    },
+    statement::{RowLock, execute, lock_row, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -112,12 +110,12 @@ pub async fn system(db: &impl ConnectionTrait) -> Result<SpaceId> {
 
 /// Keeps the space from being ended until the transaction is over.
 pub async fn lock_shared(db: &impl ConnectionTrait, id: &SpaceId) -> Result<()> {
-    lock_row(db, "spaces", "space_id", id.as_str()).await
+    lock_row(db, "spaces", "space_id", id.as_str(), RowLock::Shared).await
 }
 
 /// Waits for all that keep the space from being ended, and keeps others from it until the transaction is over.
 pub async fn lock_exclusively(db: &impl ConnectionTrait, id: &SpaceId) -> Result<()> {
-    lock_row_exclusively(db, "spaces", "space_id", id.as_str()).await
+    lock_row(db, "spaces", "space_id", id.as_str(), RowLock::Exclusive).await
 }
 
 /// Ends every API key of the space, for good.

@@ -33,21 +33,38 @@ pub(super) async fn execute(
         .rows_affected())
 }
 
-/// Waits for all that keep a row from being ended, and keeps others from it until the transaction is over.
-pub(super) async fn lock_exclusively(
+/// How a row is locked until the transaction is over. `SQLite` has one writer, which is the transaction: it locks nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowLock {
+    /// Keeps it from being ended.
+    Shared,
+    /// Waits for all that keep it from being ended, and keeps others from it.
+    Exclusive,
+}
+
+impl RowLock {
+    fn clause(self) -> &'static str {
+        match self {
+            Self::Shared => "FOR SHARE",
+            Self::Exclusive => "FOR UPDATE",
+        }
+    }
+}
+
+/// Locks the row whose `column` is `id`.
+pub(super) async fn lock_row(
     db: &impl ConnectionTrait,
     table: &str,
     column: &str,
     id: &str,
+    lock: RowLock,
 ) -> Result<()> {
-    if engine_of(db) == Engine::Postgres {
-        let sql = format!("SELECT 1 FROM {table} WHERE {column} = $1 FOR UPDATE");
-        db.query_one_raw(statement(db, sql, [id.into()])).await?;
-    }
-    Ok(())
+    let clause = lock.clause();
+    let sql = format!("SELECT 1 FROM {table} WHERE {column} = $1 {clause}");
+    lock_selected(db, sql, id).await
 }
 
-/// The same for all rows with a value, in an order that all keep to.
+/// Locks all rows with a value exclusively, in an order that all keep to.
 pub(super) async fn lock_rows_exclusively(
     db: &impl ConnectionTrait,
     table: &str,
@@ -55,25 +72,14 @@ pub(super) async fn lock_rows_exclusively(
     value: &str,
     order: &str,
 ) -> Result<()> {
-    if engine_of(db) == Engine::Postgres {
-        let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {column} = $1 ORDER BY {order} FOR UPDATE) locked"
-        );
-        db.query_one_raw(statement(db, sql, [value.into()])).await?;
-    }
-    Ok(())
+    let clause = RowLock::Exclusive.clause();
+    let rows = format!("SELECT 1 FROM {table} WHERE {column} = $1 ORDER BY {order} {clause}");
+    lock_selected(db, format!("SELECT count(*) FROM ({rows}) locked"), value).await
 }
 
-/// Keeps a row from being ended until the transaction is over. `SQLite` has one writer, which is the transaction.
-pub(super) async fn lock_shared(
-    db: &impl ConnectionTrait,
-    table: &str,
-    column: &str,
-    id: &str,
-) -> Result<()> {
+async fn lock_selected(db: &impl ConnectionTrait, sql: String, value: &str) -> Result<()> {
     if engine_of(db) == Engine::Postgres {
-        let sql = format!("SELECT 1 FROM {table} WHERE {column} = $1 FOR SHARE");
-        db.query_one_raw(statement(db, sql, [id.into()])).await?;
+        db.query_one_raw(statement(db, sql, [value.into()])).await?;
     }
     Ok(())
 }

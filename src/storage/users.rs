@@ -8,10 +8,7 @@ use sea_orm::{
 use super::{
     entity::{HiddenText, users},
     error::violated_constraint,
-    statement::{
-        execute, lock_exclusively as lock_row_exclusively, lock_rows_exclusively,
-        lock_shared as lock_row, statement,
-    },
+    statement::{RowLock, execute, lock_row, lock_rows_exclusively, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -206,12 +203,12 @@ pub async fn set_password(
 
 /// Keeps the user from being ended until the transaction is over.
 pub async fn lock_shared(db: &impl ConnectionTrait, id: &UserId) -> Result<()> {
-    lock_row(db, "users", "user_id", id.as_str()).await
+    lock_row(db, "users", "user_id", id.as_str(), RowLock::Shared).await
 }
 
 /// Waits for all that keep the user from being ended, and keeps others from it until the transaction is over.
 pub async fn lock_exclusively(db: &impl ConnectionTrait, id: &UserId) -> Result<()> {
-    lock_row_exclusively(db, "users", "user_id", id.as_str()).await
+    lock_row(db, "users", "user_id", id.as_str(), RowLock::Exclusive).await
 }
 
 /// The same for every user of a home space, in the order of their ids.

@@ -36,7 +36,7 @@ pub const EFFECTIVE_SECONDS: &str = "token_authority_revocation_effective_durati
 pub const STREAMS: &str = "token_authority_streams";
 /// Whether this replica may answer from memory: 1 or 0.
 pub const LEASE_HELD: &str = "token_authority_lease_held";
-/// Database connections; label `state` (`used`, `idle`).
+/// Connections to the database, on SQLite the one that writes; label `state` (`used`, `idle`).
 pub const DATABASE_CONNECTIONS: &str = "token_authority_database_connections";
 /// How long the active signing key has been signing.
 pub const SIGNING_KEY_AGE: &str = "token_authority_signing_key_age_seconds";

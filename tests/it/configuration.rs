@@ -98,6 +98,120 @@ fn settings_that_cannot_be_are_refused_by_name() {
     );
 }
 
+#[test]
+fn config_check_refuses_all_that_serve_would_at_once_and_makes_nothing() {
+    let files = tempfile::tempdir().unwrap();
+    let in_the_way = write(&files, "file", "", 0o600);
+    let folder = format!("{in_the_way}/data");
+    let missing = files.path().join("missing");
+    let short = write(&files, "short", "hunter2\n", 0o600);
+    let readable = write(&files, "readable", "rows the violet kayak\n", 0o644);
+    let output = binary::run(
+        &["config", "check"],
+        &[
+            ("TOKEN_AUTHORITY_DATA_DIR", &folder),
+            ("TOKEN_AUTHORITY_MASTER_KEY", "hunter2 is no base64"),
+            ("TOKEN_AUTHORITY_BOOTSTRAP_PASSWORD_FILE", &short),
+            ("TOKEN_AUTHORITY_ARGON2_ITERATIONS", "1"),
+            ("TOKEN_AUTHORITY_OPS_LISTEN", "nowhere"),
+            ("TOKEN_AUTHORITY_ISUER", "x"),
+        ],
+    );
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+    for part in [
+        "file is not a directory",
+        "master_key is not one line of base64",
+        "bootstrap password: ",
+        "argon2.iterations: must be from 2",
+        "ops.listen: must be IP:PORT",
+        "TOKEN_AUTHORITY_ISUER: is not a setting",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let data = files.path().join("data");
+    let data = data.to_str().unwrap();
+    for (variable, value, part) in [
+        (
+            "MASTER_KEY_FILE",
+            missing.to_str().unwrap(),
+            "cannot be read",
+        ),
+        ("MASTER_KEY_FILE", &short, "base64"),
+        (
+            "BOOTSTRAP_PASSWORD_FILE",
+            missing.to_str().unwrap(),
+            "cannot be read",
+        ),
+        ("BOOTSTRAP_PASSWORD_FILE", &readable, "mode must be"),
+        ("CONFIG", missing.to_str().unwrap(), "cannot be read"),
+    ] {
+        let variable = format!("TOKEN_AUTHORITY_{variable}");
+        let variables = [
+            ("TOKEN_AUTHORITY_DATA_DIR", data),
+            (variable.as_str(), value),
+        ];
+        let output = binary::run(&["config", "check"], &variables);
+        let told = said(&output);
+        assert!(told.contains(part), "{variable}: {told}");
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        refusal(Path::new(data), &variables[1..]);
+        assert!(!Path::new(data).exists(), "{variable}: something was made");
+    }
+    let good = binary::run(&["config", "check"], &[("TOKEN_AUTHORITY_DATA_DIR", data)]);
+    assert!(good.status.success(), "{}", said(&good));
+    assert!(!Path::new(data).exists());
+}
+
+#[test]
+fn migrate_status_and_recover_make_no_database() {
+    let files = tempfile::tempdir().unwrap();
+    let data = files.path().join("data");
+    let variables = [("TOKEN_AUTHORITY_DATA_DIR", data.to_str().unwrap())];
+    let status = binary::run(&["migrate", "status"], &variables);
+    assert!(status.status.success());
+    assert_eq!(said(&status), "no database yet\n");
+    let recovered = binary::run(&["recover", "admin"], &variables);
+    assert_eq!(recovered.status.code(), Some(1));
+    assert!(said(&recovered).contains("no database yet"));
+    assert!(!data.exists());
+    assert!(binary::run(&["migrate", "up"], &variables).status.success());
+    let status = said(&binary::run(&["migrate", "status"], &variables));
+    assert!(
+        status.contains("applied\t") && !status.contains("pending"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_failure_and_nothing_to_exchange_is_wrong_usage() {
+    let home = tempfile::tempdir().unwrap();
+    let variables = [("XDG_STATE_HOME", home.path().to_str().unwrap())];
+    for arguments in [
+        &["token", "introspect", "--file", "/nothing/here"][..],
+        &["token", "issue", "--api-key-file", "/nothing/here"],
+        &["login", "alice", "--password-file", "/nothing/here"],
+        &["key", "list", "--token-file", "/nothing/here"],
+        &["config", "check", "--config", "/nothing/here"],
+        &["serve", "--config", "/nothing/here"],
+    ] {
+        let output = binary::run(arguments, &variables);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+        assert!(said(&output).contains("/nothing/here"), "{arguments:?}");
+    }
+    let output = binary::run(&["token", "issue"], &variables);
+    assert_eq!(output.status.code(), Some(2));
+    for way in ["--username", "--api-key-file", "token rotate --own"] {
+        assert!(said(&output).contains(way), "{}", said(&output));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_password_is_made_once_and_never_said() {
     let server = Binary::start(&[]).await;

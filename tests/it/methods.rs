@@ -2,6 +2,7 @@
 
 use token_authority::proto::{self, MethodRule, method_rule};
 use tonic::{Code, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{Engine, as_caller, reason, run_on};
 
@@ -48,8 +49,35 @@ async fn every_method_is_there_or_says_that_it_is_not() {
             assert_eq!(unimplemented, !is_there(path), "{path}: {answer:?}");
             assert!(![Code::Internal, Code::Unknown].contains(&code), "{path}");
             missing += usize::from(unimplemented);
+            if let Err(status) = answer {
+                assert!(!reason(&status).is_empty(), "{path}: {status:?}");
+                assert!(!status.message().is_empty(), "{path}: {status:?}");
+            }
         }
         assert!(missing > 0 && missing < proto::METHODS.len());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_method_and_no_service_is_told_with_a_reason() {
+    run_on(Engine::Sqlite, async |server| {
+        let channel = server.connect().await;
+        for path in [
+            "/tokenauthority.v1.TokenService/Nothing",
+            "/tokenauthority.v1.UserService/Nothing",
+            "/tokenauthority.v1.Nothing/IssueToken",
+        ] {
+            let status = call(&channel, path, None).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unimplemented, "{path}");
+            assert_eq!(status.message(), "this server has no such method", "{path}");
+            assert_eq!(reason(&status), "UNIMPLEMENTED", "{path}");
+        }
+        let service = "tokenauthority.v1.Nothing".to_owned();
+        let asked = HealthCheckRequest { service };
+        let status = HealthClient::new(channel).check(asked).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(reason(&status), "RESOURCE_NOT_FOUND");
     })
     .await;
 }

@@ -128,16 +128,21 @@ async fn storm(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_loses_its_lock_answers_unavailable_or_recovers() {
+async fn a_server_that_loses_its_lock_or_every_connection_recovers_and_meanwhile_is_unavailable() {
     on_postgres(async |server, mut connection| {
         let admin = server.admin().await.access_token;
         let dead = revoked(server).await;
         let (asking, go_on) = watch::channel(true);
         let breaking = async {
-            for round in 0..3 {
+            // The session of the lock alone, and then all that the server has.
+            for (round, which) in [LOCK, "token-authority%", LOCK, "token-authority%"]
+                .iter()
+                .enumerate()
+            {
                 let before = sessions(&mut connection, LOCK).await;
                 assert_eq!(before.len(), 1, "one session holds the lock");
-                assert_eq!(terminate(&mut connection, LOCK).await, 1);
+                let killed = terminate(&mut connection, which).await;
+                assert_eq!(killed == 1, *which == LOCK, "{which}: {killed}");
                 let connection = &mut connection;
                 eventually("the lock is held again", async || {
                     let held = sessions(connection, LOCK).await;
@@ -150,38 +155,8 @@ async fn a_server_that_loses_its_lock_answers_unavailable_or_recovers() {
         };
         let ((answered, unavailable), ()) =
             tokio::join!(storm(server, &admin, &dead, go_on.clone()), breaking);
-        eprintln!(
-            "the lock's session killed 3 times: {answered} calls answered, {unavailable} unavailable"
-        );
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_loses_every_connection_answers_unavailable_and_recovers() {
-    on_postgres(async |server, mut connection| {
-        let admin = server.admin().await.access_token;
-        let dead = revoked(server).await;
-        let (asking, go_on) = watch::channel(true);
-        let breaking = async {
-            for round in 0..3 {
-                let before = sessions(&mut connection, LOCK).await;
-                assert!(terminate(&mut connection, "token-authority%").await > 1);
-                let connection = &mut connection;
-                eventually("the lock is held again", async || {
-                    let held = sessions(connection, LOCK).await;
-                    held.len() == 1 && held != before
-                })
-                .await;
-                serves(server, &admin, round).await;
-            }
-            asking.send_replace(false);
-        };
-        let ((answered, unavailable), ()) =
-            tokio::join!(storm(server, &admin, &dead, go_on.clone()), breaking);
-        eprintln!(
-            "every session killed 3 times: {answered} calls answered, {unavailable} unavailable"
-        );
+        eprintln!("killed 4 times: {answered} calls answered, {unavailable} unavailable");
+        assert!(answered > 0);
     })
     .await;
 }

@@ -83,4 +83,9 @@ async fn operators_see_life_readiness_and_metrics() {
     });
     let counted = introspections.unwrap().rsplit(' ').next().unwrap();
     assert_eq!(counted, "100");
+    for state in ["used", "idle"] {
+        let name = format!("token_authority_database_connections{{state=\"{state}\"}} ");
+        let told = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        assert!(told.is_some(), "{state}: {metrics}");
+    }
 }

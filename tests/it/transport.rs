@@ -131,8 +131,14 @@ async fn compression_is_not_taken() {
         let bomb = [&[1, 0, 1, 0, 0, 0x1f, 0x8b, 8][..], &[0; 65_533]].concat();
         let compressed = || with(introspection(token), "grpc-encoding", b"gzip");
         vec![
-            ("gzip", compressed(), flagged.clone(), "Unimplemented", ""),
-            ("bomb", compressed(), bomb, "Unimplemented", ""),
+            (
+                "gzip",
+                compressed(),
+                flagged.clone(),
+                "Unimplemented",
+                "UNIMPLEMENTED",
+            ),
+            ("bomb", compressed(), bomb, "Unimplemented", "UNIMPLEMENTED"),
             (
                 "flag",
                 introspection(token),
@@ -289,6 +295,7 @@ async fn calls_that_are_none_get_a_defined_answer() {
             *request.uri_mut() = format!("http://localhost{path}").parse().unwrap();
             let answer = send(&mut client, request, about(&token)).await;
             assert_eq!(answer.code, code, "{path}: {answer:?}");
+            assert_eq!(answer.reason, "UNIMPLEMENTED", "{path}: {answer:?}");
         }
         for kind in ["text/html", "application/json", ""] {
             let request = with(introspection(&token), "content-type", kind.as_bytes());

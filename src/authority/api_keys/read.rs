@@ -2,7 +2,11 @@
 
 use super::Verb;
 use crate::{
-    authority::{Authority, caller::Caller, page::Listing},
+    authority::{
+        Authority,
+        caller::Caller,
+        page::{Page, Wanted},
+    },
     clock::Timestamp,
     domain::{
         api_key::{ApiKey, State},
@@ -10,7 +14,7 @@ use crate::{
         permission,
     },
     error::{Error, Result},
-    storage::{self, api_keys::Wanted},
+    storage,
 };
 
 /// One key. NOT_FOUND where it does not exist or the caller may not know of it.
@@ -33,45 +37,35 @@ pub struct Filter {
     pub unused_since: Option<Timestamp>,
 }
 
-/// A page of keys, newest first, and the token of the next one.
+/// A page of keys, newest first.
 pub async fn list(
     authority: &Authority,
     caller: &Caller,
     filter: Filter,
-    page_size: usize,
-    page_token: &str,
-    listing: &Listing,
-) -> Result<(Vec<ApiKey>, String)> {
+    wanted: &Wanted,
+) -> Result<Page<ApiKey>> {
     let space = caller.space(authority, &filter.space).await?.id;
     let user = user(authority, caller, &filter.user, &space).await?;
-    let last = authority.pages.open(listing, page_token)?;
+    let last = authority.pages.after(wanted)?;
     let states = if filter.states.is_empty() {
         vec![State::Active, State::Disabled, State::Expired]
     } else {
         filter.states
     };
-    let wanted = Wanted {
+    let which = storage::api_keys::Wanted {
         space,
         user,
         states,
         expire_before: filter.expire_before,
         unused_since: filter.unused_since,
         after: last.as_deref().and_then(place),
-        limit: page_size as u64 + 1,
+        limit: wanted.limit(),
     };
-    let mut keys =
-        storage::api_keys::list(authority.db.reader(), &wanted, authority.clock.now()).await?;
-    if keys.len() <= page_size {
-        return Ok((keys, String::new()));
-    }
-    keys.truncate(page_size);
-    let last = keys
-        .last()
-        .map(|key| format!("{} {}", key.create_time.micros(), key.id));
-    let next = last
-        .map(|last| authority.pages.seal(listing, &last))
-        .unwrap_or_default();
-    Ok((keys, next))
+    let (db, now) = (authority.db.reader(), authority.clock.now());
+    let keys = storage::api_keys::list(db, &which, now).await?;
+    Ok(authority.pages.cut(wanted, keys, |key| {
+        format!("{} {}", key.create_time.micros(), key.id)
+    }))
 }
 
 fn place(last: &str) -> Option<(Timestamp, String)> {

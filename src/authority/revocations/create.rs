@@ -256,7 +256,7 @@ async fn audit(
     comment: &str,
     now: Timestamp,
 ) -> Result<()> {
-    let (kind, id) = described(&target.subject);
+    let (kind, id) = target.subject.kind_and_id();
     let done = audit::Done {
         action: "revocation.create",
         space: target.space_id.as_ref(),
@@ -264,20 +264,6 @@ async fn audit(
         details: &[("subject", kind), ("comment", comment)],
     };
     audit::record(transaction, audit::Actor::caller(caller), done, now).await
-}
-
-fn described(subject: &Subject) -> (&'static str, &str) {
-    match subject {
-        Subject::Token(id) => ("token", id.as_str()),
-        Subject::Session(id) => ("session", id.as_str()),
-        Subject::User(id) => ("user", id.as_str()),
-        Subject::ApiKey(id) => ("api_key", id.as_str()),
-        Subject::Role(name) => ("role", name.as_str()),
-        Subject::Space(id) => ("space", id.as_str()),
-        Subject::SigningKey(id) => ("signing_key", id.as_str()),
-        Subject::Everything => ("everything", ""),
-        Subject::Unknown => ("unknown", ""),
-    }
 }
 
 async fn answer_again(

@@ -71,6 +71,23 @@ pub enum Subject {
     Unknown,
 }
 
+impl Subject {
+    /// What kind it is of, as the database and the audit log spell it, and which one; empty where there is but one.
+    pub fn kind_and_id(&self) -> (&'static str, &str) {
+        match self {
+            Self::Token(id) => ("token", id.as_str()),
+            Self::Session(id) => ("session", id.as_str()),
+            Self::User(id) => ("user", id.as_str()),
+            Self::ApiKey(id) => ("api_key", id.as_str()),
+            Self::Role(name) => ("role", name.as_str()),
+            Self::Space(id) => ("space", id.as_str()),
+            Self::SigningKey(id) => ("signing_key", id.as_str()),
+            Self::Everything => ("everything", ""),
+            Self::Unknown => ("unknown", ""),
+        }
+    }
+}
+
 /// Why something was revoked, as the contract numbers it.
 pub use crate::proto::RevocationReason as Reason;
 

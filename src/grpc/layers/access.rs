@@ -171,10 +171,10 @@ fn answered<R: Default>(response: Response<R>, mut entry: Entry) -> Response<Obs
         let entry = open.then_some(entry);
         return response.map(|body| Observed { body, entry });
     };
-    let told = response.extensions().get::<Status>();
-    let ours = told
-        .filter(|_| entry.method.is_ours())
-        .and_then(status::in_our_words);
+    // Of a method that it does not have, a service says the code alone.
+    let bare = Status::from_header_map(response.headers());
+    let told = response.extensions().get::<Status>().or(bare.as_ref());
+    let ours = told.and_then(|told| status::in_our_words(told, entry.method.is_ours()));
     if let Some(ours) = ours {
         entry.end(ours.code(), Some(&ours));
         ours.into_http()
