@@ -1,10 +1,11 @@
-//! Lets go of what has done its service: answers for retries after 10 minutes, rotations of tokens that have expired.
+//! Lets go of what has done its service: answers for retries after 10 minutes, rotations of tokens that have expired, failed
+//! sign-ins after a day.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Authority;
+use super::{Authority, sign_in::throttle};
 use crate::{error::Result, storage};
 
 const PAUSE: Duration = Duration::from_mins(1);
@@ -31,8 +32,9 @@ pub async fn forget(authority: &Authority) -> Result<()> {
         let transaction = authority.db.begin().await?;
         let answers = storage::idempotency_keys::forget(&transaction, now, BATCH).await?;
         let rotations = storage::rotated_tokens::forget(&transaction, now, BATCH).await?;
+        let failures = throttle::forget(&transaction, now, BATCH).await?;
         transaction.commit().await?;
-        if answers.max(rotations) < u64::from(BATCH) {
+        if answers.max(rotations).max(failures) < u64::from(BATCH) {
             return Ok(());
         }
     }

@@ -29,7 +29,7 @@ use self::{
     keyring::{Keyring, master_key::MasterKey},
     last_use::LastUse,
     page::PageSeal,
-    sign_in::hashing::Hashing,
+    sign_in::{hashing::Hashing, throttle::Throttle},
 };
 use crate::{
     clock::Clock,
@@ -57,6 +57,8 @@ pub struct Authority {
     pub master_key: MasterKey,
     /// Passwords, within what the machine can hash.
     pub hashing: Hashing,
+    /// How fast passwords may be tried.
+    pub throttle: Throttle,
     /// Whether a presented token is good.
     pub credentials: Credentials,
     /// Page tokens.

@@ -12,6 +12,7 @@ mod values;
 
 use std::{path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -48,6 +49,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// What a password's hash costs.
     pub argon2: Argon2Settings,
+    /// How fast passwords may be tried.
+    pub sign_in: SignInSettings,
     /// How much is taken on at a time.
     pub limits: Limits,
     /// How the server ends.
@@ -113,6 +116,16 @@ pub struct Argon2Settings {
     pub max_wait: Duration,
 }
 
+/// How fast passwords may be tried.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignInSettings {
+    /// Networks from which many sign in through one address, a web front end for example: failures are counted there by name
+    /// alone.
+    #[serde(deserialize_with = "values::networks")]
+    pub trusted_networks: Vec<IpNet>,
+}
+
 /// How much is taken on at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -172,6 +185,7 @@ impl Default for Settings {
             ops: OpsSettings::default(),
             database: DatabaseSettings::default(),
             argon2: Argon2Settings::default(),
+            sign_in: SignInSettings::default(),
             limits: Limits::default(),
             shutdown: ShutdownSettings::default(),
             log: LogSettings::default(),

@@ -7,6 +7,7 @@ use std::{
     str::FromStr,
 };
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -242,23 +243,38 @@ where
         .transpose()
 }
 
-/// Several paths, as a list or separated by commas.
-pub(super) fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+/// Several values, as a list or separated by commas.
+fn several<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Paths {
+    enum Texts {
         One(String),
-        Several(Vec<PathBuf>),
+        Several(Vec<String>),
     }
-    Ok(match Paths::deserialize(deserializer)? {
-        Paths::One(text) => text
-            .split(',')
-            .map(str::trim)
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-            .collect(),
-        Paths::Several(paths) => paths,
-    })
+    let texts = match Texts::deserialize(deserializer)? {
+        Texts::One(text) => text.split(',').map(str::to_owned).collect(),
+        Texts::Several(texts) => texts,
+    };
+    texts
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
+        .map(|text| text.parse().map_err(D::Error::custom))
+        .collect()
+}
+
+/// Several paths.
+pub(super) fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    several(deserializer)
+}
+
+/// Several networks, such as `10.0.0.0/8`.
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    several(deserializer)
 }
 
 /// Durations as `250ms`, `5s`, `10m`, `24h` or `2d`.

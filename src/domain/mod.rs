@@ -1,7 +1,7 @@
 //! What a token authority is: pure and synchronous, without I/O. Time and randomness are arguments.
 //!
 //! In reading order: [`ids`] (what things are called), [`permission`] (what tokens allow), [`jwt`] and [`api_key`] (the two
-//! kinds of token), [`password`] (which ones are taken), [`revocation`] (what ends a token), [`standing`] and
+//! kinds of token), [`password`] (which ones are taken), [`throttle`] (how guessing is slowed down), [`revocation`] (what ends a token), [`standing`] and
 //! [`directory`] (who somebody is).
 
 pub mod api_key;
@@ -13,3 +13,5 @@ pub mod password;
 pub mod permission;
 pub mod revocation;
 pub mod standing;
+#[cfg(feature = "server")]
+pub mod throttle;

@@ -48,7 +48,8 @@ impl TokenService for Tokens {
         let wanted = wanted(request)?;
         let token = match credential {
             issue_token_request::Credential::Password(given) => {
-                issue::for_password(&self.0, &given.username, given.password, &wanted).await?
+                let (name, password) = (&given.username, given.password);
+                issue::for_password(&self.0, name, password, &wanted, &call).await?
             }
             issue_token_request::Credential::ApiKeyToken(token) => {
                 issue::for_api_key(&self.0, &token, &wanted, &call).await?

@@ -23,7 +23,10 @@ use crate::{
         keyring::{Keyring, master_key::MasterKey},
         last_use::{self, LastUse},
         page::PageSeal,
-        sign_in::hashing::{Hashing, HashingSettings},
+        sign_in::{
+            hashing::{Hashing, HashingSettings},
+            throttle::Throttle,
+        },
     },
     clock::Clock,
     config::Settings,
@@ -147,6 +150,10 @@ pub async fn open(
         pages: PageSeal::new(&*master_key.derive("page tokens")?),
         credentials: Credentials::default(),
         last_use: LastUse::default(),
+        throttle: Throttle::new(
+            &*master_key.derive("sign-in throttle")?,
+            settings.sign_in.trusted_networks.clone(),
+        ),
         db,
         clock,
         log,

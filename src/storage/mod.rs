@@ -22,6 +22,7 @@ pub mod roles;
 pub mod rotated_tokens;
 mod session_lock;
 mod settings;
+pub mod sign_in_failures;
 pub mod signing_keys;
 pub mod spaces;
 mod sqlite;

@@ -12,6 +12,8 @@ pub const CALL_SECONDS: &str = "token_authority_call_duration_seconds";
 pub const CALLS_IN_FLIGHT: &str = "token_authority_calls_in_flight";
 /// Calls turned away because too many were at work.
 pub const CALLS_SHED: &str = "token_authority_calls_shed_total";
+/// Sign-ins that had to wait because too many had failed.
+pub const SIGN_INS_THROTTLED: &str = "token_authority_sign_ins_throttled_total";
 /// Open connections.
 pub const CONNECTIONS: &str = "token_authority_connections";
 /// Connections turned away or cut; label `reason`.
@@ -63,6 +65,11 @@ const DECLARED: &[(Kind, &str, &str)] = &[
         Kind::Counter,
         CALLS_SHED,
         "Calls turned away because too many were at work",
+    ),
+    (
+        Kind::Counter,
+        SIGN_INS_THROTTLED,
+        "Sign-ins that had to wait because too many had failed",
     ),
     (Kind::Gauge, CONNECTIONS, "Open connections"),
     (

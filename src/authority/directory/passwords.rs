@@ -9,7 +9,7 @@ use crate::{
         caller::Caller,
         change::{Change, Locks},
         credentials::Credential,
-        sign_in,
+        sign_in::{self, throttle},
         tokens::{IssuedToken, issue},
     },
     domain::{directory::User, ids::UserId, password::Password},
@@ -39,7 +39,7 @@ pub async fn change(
     let user = users::still_there(authority.db.reader(), caller.user_id()).await?;
     let new = Password::chosen(new, &user.username, "new_password")?;
     let current = Password::presented(current, "current_password")?;
-    let checked = sign_in::check(authority, user.username.as_str(), &current).await?;
+    let checked = sign_in::check(authority, user.username.as_str(), &current, &caller.call).await?;
     let hash = authority.hashing.hash(&new).await?;
     let locks = Locks::default().change_user(&user.id);
     let mut change = Change::begin(authority, Some(caller), locks).await?;
@@ -121,7 +121,7 @@ pub async fn reset(
     let mut change = Change::begin(authority, Some(caller), locks).await?;
     users::still_there(&change.transaction, &user.id).await?;
     require_over(&change.transaction, caller, &user.id).await?;
-    set(&mut change, &user, &hash).await?;
+    set(authority, &mut change, &user, &hash).await?;
     if revoke_api_keys {
         storage::users::raise_key_generation(&change.transaction, &user.id, change.now).await?;
     }
@@ -150,7 +150,7 @@ pub async fn recover(
     let locks = Locks::default().change_user(id);
     let mut change = Change::begin(authority, None, locks).await?;
     let user = users::still_there(&change.transaction, id).await?;
-    set(&mut change, &user, &hash).await?;
+    set(authority, &mut change, &user, &hash).await?;
     change
         .audit("user.recover", &user.home_space, id.as_str(), &[])
         .await?;
@@ -158,7 +158,14 @@ pub async fn recover(
     Ok(())
 }
 
-async fn set(change: &mut Change<'_>, user: &User, hash: &str) -> Result<()> {
+/// Sets it, kills the user's JWTs, and lets the user sign in with it at once.
+async fn set(
+    authority: &Authority,
+    change: &mut Change<'_>,
+    user: &User,
+    hash: &str,
+) -> Result<()> {
     storage::users::set_password(&change.transaction, &user.id, hash, change.now).await?;
+    throttle::lift(authority, &change.transaction, &user.username).await?;
     tell_everywhere(change, &user.id, Fate::Killed).await
 }

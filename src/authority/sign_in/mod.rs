@@ -1,23 +1,30 @@
 //! Signing in with a name and a password: one hash an attempt, and one answer for every failure.
 //!
-//! [`hashing`] keeps hashes within what the machine can do.
+//! [`throttle`] slows down who guesses; [`hashing`] keeps hashes within what the machine can do.
 
 pub mod hashing;
+pub mod throttle;
 
-use super::Authority;
+use super::{Authority, Call};
 use crate::{
     domain::{
         ids::{UserId, Username},
         password::Password,
+        throttle::Outcome,
     },
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     storage,
 };
 
 /// The user who has this name and password. UNAUTHENTICATED, after the same work, where there is none.
-pub async fn sign_in(authority: &Authority, username: &str, password: String) -> Result<UserId> {
+pub async fn sign_in(
+    authority: &Authority,
+    username: &str,
+    password: String,
+    call: &Call,
+) -> Result<UserId> {
     let password = Password::presented(password, "password.password")?;
-    let checked = check(authority, username, &password).await?;
+    let checked = check(authority, username, &password, call).await?;
     if checked.needs_rehash {
         renew_hash(authority, &checked.secret, &password).await;
     }
@@ -33,10 +40,26 @@ pub struct Checked {
     pub needs_rehash: bool,
 }
 
-/// Compares a password. UNAUTHENTICATED, after the same work, where it is not the right one.
-///
+/// Compares a password, where the throttle lets it. UNAUTHENTICATED, after the same work, where it is not the right one.
+pub async fn check(
+    authority: &Authority,
+    username: &str,
+    password: &Password,
+    call: &Call,
+) -> Result<Checked> {
+    let attempt = throttle::begin(authority, username, call).await?;
+    let compared = compare(authority, username, password).await;
+    let outcome = match &compared {
+        Ok(_) => Outcome::Right,
+        Err(error) if error.reason() == Reason::CredentialsInvalid => Outcome::Wrong,
+        Err(_) => Outcome::NotCompared,
+    };
+    attempt.settle(outcome).await;
+    compared
+}
+
 /// The name may belong to nobody, or have no form of a name at all: nothing returns before the hash.
-pub async fn check(authority: &Authority, username: &str, password: &Password) -> Result<Checked> {
+async fn compare(authority: &Authority, username: &str, password: &Password) -> Result<Checked> {
     let secret = match Username::parse(username, "username") {
         Ok(name) => storage::users::sign_in_secret(authority.db.reader(), &name).await?,
         Err(_) => None,

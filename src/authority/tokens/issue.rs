@@ -43,16 +43,18 @@ impl Wanted {
     }
 }
 
-/// Signs a user in. UNAUTHENTICATED alike for an unknown user, a wrong password, a disabled user and one without a password.
+/// Signs a user in. UNAUTHENTICATED alike for an unknown user, a wrong password, a disabled user and one without a password;
+/// RESOURCE_EXHAUSTED where too many failed before.
 pub async fn for_password(
     authority: &Authority,
     username: &str,
     password: String,
     wanted: &Wanted,
+    call: &Call,
 ) -> Result<IssuedToken> {
     // Before the first row is read: whatever changes from here on has a later place than the token's `rev`.
     let rev = authority.log.head().await?;
-    let user = sign_in::sign_in(authority, username, password).await?;
+    let user = sign_in::sign_in(authority, username, password, call).await?;
     authority
         .last_use
         .note_sign_in(&user, authority.clock.now());

@@ -14,6 +14,7 @@ pub mod idempotency_keys;
 pub mod role_assignments;
 pub mod roles;
 pub mod rotated_tokens;
+pub mod sign_in_failures;
 pub mod signing_keys;
 pub mod spaces;
 pub mod users;

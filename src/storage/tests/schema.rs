@@ -97,6 +97,7 @@ async fn every_entity_has_its_table() {
         read::<api_key_secrets::Entity>(&database).await;
         read::<signing_keys::Entity>(&database).await;
         read::<rotated_tokens::Entity>(&database).await;
+        read::<sign_in_failures::Entity>(&database).await;
         read::<audit_events::Entity>(&database).await;
         read::<idempotency_keys::Entity>(&database).await;
     }
