@@ -170,7 +170,30 @@ impl CreateArguments {
             idempotency_key: self.idempotency_key.unwrap_or_default(),
         });
         let answer = connection.api_keys().create_api_key(request).await?;
-        client.output.show(&answer.into_inner())
+        let answer = answer.into_inner();
+        client.output.show(&answer)?;
+        warn_of_scopes_not_granted(client, answer.api_key.as_ref(), &answer.granted_scopes);
+        Ok(())
+    }
+}
+
+/// A key may name scopes that its user does not have yet; whoever made it should know.
+pub(crate) fn warn_of_scopes_not_granted(
+    client: &Client,
+    key: Option<&ApiKey>,
+    granted: &[String],
+) {
+    let named = key.map_or(&[][..], |key| &key.scopes);
+    let lacking: Vec<&str> = named
+        .iter()
+        .filter(|scope| !granted.contains(scope))
+        .map(String::as_str)
+        .collect();
+    if !lacking.is_empty() {
+        client.output.warning(&format!(
+            "the key does not have {} until a role of its user grants it",
+            lacking.join(", ")
+        ));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         client::Client,
         failure::Failure,
         input::proto_time,
-        key::{Bounds, key_id},
+        key::{Bounds, key_id, warn_of_scopes_not_granted},
     },
     clock::Timestamp,
     proto::{ApiKey, UpdateApiKeyRequest},
@@ -86,6 +86,7 @@ impl UpdateArguments {
         let answer = connection.api_keys().update_api_key(request).await?;
         let answer = answer.into_inner();
         client.output.show(&answer)?;
+        warn_of_scopes_not_granted(client, answer.api_key.as_ref(), &answer.granted_scopes);
         Client::require_effective(answer.effect.as_ref(), None)
     }
 

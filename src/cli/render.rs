@@ -296,6 +296,7 @@ pub(crate) mod tests {
                 ..Default::default()
             }),
             api_key_token: "ta_XkQBXKr652MV1VF9_secret".to_owned(),
+            granted_scopes: Vec::new(),
         }
     }
 

@@ -124,4 +124,17 @@ impl Standing {
         }
         granted.intersection(scopes)
     }
+
+    /// The same for a key that acts with the named roles alone, where it names any. Nothing where none of them is held.
+    pub fn granted_to_key_within(
+        &self,
+        roles: &[RoleName],
+        scopes: &PermissionSet,
+    ) -> PermissionSet {
+        let narrowed = self.clone().narrowed_to(roles);
+        if !roles.is_empty() && narrowed.roles.is_empty() {
+            return PermissionSet::default();
+        }
+        narrowed.granted_to_key(scopes)
+    }
 }

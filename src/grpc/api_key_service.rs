@@ -43,9 +43,11 @@ impl ApiKeyService for ApiKeys {
         let remembered = remembered(&caller, "CreateApiKey", &request.idempotency_key, &request)?;
         let wanted = wanted(request)?;
         let minted = create::create(&self.0, &caller, wanted, remembered).await?;
+        let granted = read::granted(&self.0, &minted.key).await?;
         Ok(Response::new(proto::CreateApiKeyResponse {
             api_key: Some(self.described(minted.key)),
             api_key_token: minted.token.expose().to_string(),
+            granted_scopes: granted.to_strings(),
         }))
     }
 
@@ -91,9 +93,11 @@ impl ApiKeyService for ApiKeys {
         let named = convert::required(&key.api_key_id, "api_key.api_key_id")?;
         let until = caller.call.wait_until(convert::DEFAULT_WAIT);
         let (key, effect) = update::update(&self.0, &caller, named, changes, until).await?;
+        let granted = read::granted(&self.0, &key).await?;
         Ok(Response::new(proto::UpdateApiKeyResponse {
             api_key: Some(self.described(key)),
             effect: effect.map(convert::effect),
+            granted_scopes: granted.to_strings(),
         }))
     }
 

@@ -31,10 +31,7 @@ pub async fn require_within(
                 "a key without scopes, by a narrowed credential",
             ));
         }
-        let reach = owner
-            .clone()
-            .narrowed_to(&bounds.roles)
-            .granted_to_key(&bounds.scopes);
+        let reach = owner.granted_to_key_within(&bounds.roles, &bounds.scopes);
         caller.require_holding(&reach, space)?;
     } else {
         caller.require_holding(&bounds.scopes, space)?;

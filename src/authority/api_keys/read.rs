@@ -11,7 +11,8 @@ use crate::{
     domain::{
         api_key::{ApiKey, State},
         ids::{SpaceId, UserId},
-        permission,
+        permission::{self, PermissionSet},
+        standing::Standing,
     },
     error::{Error, Result},
     storage,
@@ -20,6 +21,16 @@ use crate::{
 /// One key. NOT_FOUND where it does not exist or the caller may not know of it.
 pub async fn get(authority: &Authority, caller: &Caller, named: &str) -> Result<ApiKey> {
     super::named(authority, caller, named, Verb::Read).await
+}
+
+/// What a key may do now: of its scopes, those that its user's roles grant.
+pub async fn granted(authority: &Authority, key: &ApiKey) -> Result<PermissionSet> {
+    let (user, space) = (key.user_id.named(), key.space_id.named());
+    let owner = storage::standing::standing(authority.db.reader(), &user, Some(&space)).await?;
+    Ok(owner
+        .filter(Standing::acts_here)
+        .map(|owner| owner.granted_to_key_within(&key.bounds.roles, &key.bounds.scopes))
+        .unwrap_or_default())
 }
 
 /// Which keys to list.

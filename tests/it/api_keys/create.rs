@@ -20,6 +20,31 @@ fn at(time: token_authority::clock::Timestamp) -> Option<prost_types::Timestamp>
     })
 }
 
+both!(the_answer_tells_what_a_key_really_has, async |server| {
+    let tenant = server.tenant("acme").await;
+    let asked = proto::ApiKey {
+        roles: texts(&["clerk"]),
+        ..key(&["orders.read", "authority.self"])
+    };
+    let made = server.create_key(&tenant.alice_token, create_key(asked));
+    let made = made.await.unwrap();
+    assert_eq!(made.granted_scopes, ["authority.self", "orders.read"]);
+
+    // An admin may name what no role grants yet. The key has it once one does.
+    let admin = server.admin().await.access_token;
+    let asked = create_key(key(&["ships.sail", "authority.self"]));
+    let made = server.create_key(&admin, asked).await.unwrap();
+    assert_eq!(made.granted_scopes, ["authority.self"]);
+    let named = made.api_key.unwrap();
+    assert_eq!(named.scopes, ["authority.self", "ships.sail"]);
+    let wider = proto::ApiKey {
+        scopes: texts(&["ships.sail", "authority.tokens.introspect"]),
+        ..named
+    };
+    let changed = server.update_key(&admin, wider, &["scopes"]).await.unwrap();
+    assert_eq!(changed.granted_scopes, ["authority.tokens.introspect"]);
+});
+
 both!(a_key_is_as_it_was_asked_for, async |server| {
     let tenant = server.tenant("acme").await;
     let now = server.clock.now();
