@@ -30,11 +30,7 @@ fn sign_in_failures() -> TableCreateStatement {
         .col(big_integer_null("last_failure_time"))
         .col(integer("open"))
         .col(big_integer("last_booking_time"))
-        .primary_key(
-            Index::create()
-                .name("sign_in_failures_pkey")
-                .col("subject"),
-        )
+        .primary_key(Index::create().name("sign_in_failures_pkey").col("subject"))
         .take()
 }
 

@@ -82,7 +82,7 @@ pub async fn write(authority: &Authority) -> Result<()> {
         return Ok(());
     }
     let transaction = authority.db.begin().await?;
-    // In the order of ids, so that two who write at once do not wait for each other.
+    // In the order of ids, as all do that write to many.
     let mut keys: Vec<_> = keys.into_iter().collect();
     keys.sort_unstable();
     for ((id, secret), time) in keys {

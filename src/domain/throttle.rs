@@ -229,10 +229,11 @@ mod tests {
         for (kind, left) in [(Kind::Name, 1), (Kind::Network, 4)] {
             let mut tally = Tally::default();
             for second in [0, 10, 20] {
-                tally = tally
-                    .booked(kind, at(second))
-                    .unwrap()
-                    .settled(kind, Outcome::Wrong, at(second));
+                tally = tally.booked(kind, at(second)).unwrap().settled(
+                    kind,
+                    Outcome::Wrong,
+                    at(second),
+                );
             }
             let tally = tally.booked(kind, at(30)).unwrap();
             let tally = tally.booked(kind, at(30)).unwrap();

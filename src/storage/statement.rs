@@ -51,6 +51,14 @@ impl RowLock {
     }
 }
 
+/// Ends a query for rows to be updated: those that somebody else has locked are left out, so that nobody is waited for.
+pub(super) fn unless_locked(db: &impl ConnectionTrait) -> &'static str {
+    match engine_of(db) {
+        Engine::Sqlite => "",
+        Engine::Postgres => "FOR UPDATE SKIP LOCKED",
+    }
+}
+
 /// Locks the row whose `column` is `id`.
 pub(super) async fn lock_row(
     db: &impl ConnectionTrait,

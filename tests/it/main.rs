@@ -61,6 +61,7 @@ mod secrets;
 mod sign_in;
 mod slow_subscribers;
 mod tenants;
+mod throttle;
 mod transport;
 mod walk;
 mod watch_closing;

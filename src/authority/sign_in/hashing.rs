@@ -203,7 +203,7 @@ impl Hashing {
     }
 }
 
-fn overloaded() -> Error {
+pub(super) fn overloaded() -> Error {
     Error::new(Reason::Overloaded, "too many sign-ins at a time").retry_after(STAY_AWAY)
 }
 

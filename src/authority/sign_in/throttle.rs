@@ -1,4 +1,6 @@
 //! Slows down who guesses: attempts are counted by name, whether or not somebody bears it, and by network, in the database.
+//!
+//! A few attempts at a time write down what they count: however many sign in, revocations find the database free.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -8,9 +10,10 @@ use std::{
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ipnet::IpNet;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
-    authority::{Authority, Call},
+    authority::{Authority, Call, sign_in::hashing::overloaded},
     clock::Timestamp,
     domain::{
         ids::Username,
@@ -21,11 +24,17 @@ use crate::{
     telemetry::metrics as names,
 };
 
+/// How many attempts write at a time.
+const WRITERS: usize = 4;
+/// How long an attempt waits for its turn to write.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What subjects are counted under.
 #[derive(Debug)]
 pub struct Throttle {
     key: hmac::Key,
     trusted: Vec<IpNet>,
+    turns: Semaphore,
 }
 
 /// An attempt that was booked.
@@ -45,12 +54,18 @@ impl Throttle {
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
             trusted,
+            turns: Semaphore::new(WRITERS),
         }
     }
 
     fn subjects(&self, username: &str, call: &Call) -> Subjects {
         let mut subjects = vec![self.name(username)];
-        if let Some(network) = call.client_address.parse().ok().and_then(|it| self.network(it)) {
+        if let Some(network) = call
+            .client_address
+            .parse()
+            .ok()
+            .and_then(|it| self.network(it))
+        {
             subjects.insert(0, network);
         }
         subjects
@@ -65,7 +80,11 @@ impl Throttle {
 
     /// An IPv4 address, or the /64 of an IPv6 address: whoever has one of it has all of it. None where it is trusted.
     fn network(&self, address: IpAddr) -> Option<(Kind, String)> {
-        if self.trusted.iter().any(|network| network.contains(&address)) {
+        if self
+            .trusted
+            .iter()
+            .any(|network| network.contains(&address))
+        {
             return None;
         }
         let network = match address {
@@ -90,11 +109,18 @@ pub async fn begin<'a>(
     let subjects = authority.throttle.subjects(username, call);
     let now = authority.clock.now();
     refuse_early(authority, &subjects, now).await?;
+    let turn = timeout(PATIENCE, authority.throttle.turns.acquire()).await;
+    let Ok(Ok(_turn)) = turn else {
+        return Err(overloaded());
+    };
     let transaction = authority.db.begin().await?;
-    for (kind, subject) in &subjects {
-        let known = sign_in_failures::lock(&transaction, subject).await?;
-        let booked = known.booked(*kind, now).map_err(throttled)?;
-        sign_in_failures::put(&transaction, subject, &booked).await?;
+    let mut known = Vec::with_capacity(subjects.len());
+    for (_, subject) in &subjects {
+        known.push(sign_in_failures::lock(&transaction, subject).await?);
+    }
+    let booked = booked(&subjects, &known, now)?;
+    for ((_, subject), tally) in subjects.iter().zip(&booked) {
+        sign_in_failures::put(&transaction, subject, tally).await?;
     }
     transaction.commit().await?;
     Ok(Attempt {
@@ -105,14 +131,34 @@ pub async fn begin<'a>(
 
 /// Who has to wait is told so without a write: a flood must not keep the database busy.
 async fn refuse_early(authority: &Authority, subjects: &Subjects, now: Timestamp) -> Result<()> {
-    let wanted: Vec<String> = subjects.iter().map(|(_, subject)| subject.clone()).collect();
+    let wanted: Vec<String> = subjects
+        .iter()
+        .map(|(_, subject)| subject.clone())
+        .collect();
     let found = sign_in_failures::find(authority.db.reader(), &wanted).await?;
-    for (kind, subject) in subjects {
-        let known = found.iter().find(|(known, _)| known == subject);
-        let tally = known.map_or_else(Tally::default, |(_, tally)| *tally);
-        tally.booked(*kind, now).map_err(throttled)?;
+    let known = |wanted| {
+        let found = found.iter().find(|(subject, _)| subject == wanted);
+        found.map_or_else(Tally::default, |(_, tally)| *tally)
+    };
+    let known: Vec<Tally> = wanted.iter().map(known).collect();
+    booked(subjects, &known, now).map(drop)
+}
+
+/// What is counted once the attempt is booked. Who has to wait for one of them waits for all.
+fn booked(subjects: &Subjects, known: &[Tally], now: Timestamp) -> Result<Vec<Tally>> {
+    let mut tallies = Vec::with_capacity(known.len());
+    let mut wait = Duration::ZERO;
+    for ((kind, _), tally) in subjects.iter().zip(known) {
+        match tally.booked(*kind, now) {
+            Ok(booked) => tallies.push(booked),
+            Err(longer) => wait = wait.max(longer),
+        }
     }
-    Ok(())
+    if wait.is_zero() {
+        Ok(tallies)
+    } else {
+        Err(throttled(wait))
+    }
 }
 
 impl Attempt<'_> {
@@ -125,6 +171,7 @@ impl Attempt<'_> {
 
     async fn try_settle(&self, outcome: Outcome) -> Result<()> {
         let now = self.authority.clock.now();
+        let _turn = self.authority.throttle.turns.acquire().await;
         let transaction = self.authority.db.begin().await?;
         for (kind, subject) in &self.subjects {
             let known = sign_in_failures::lock(&transaction, subject).await?;
