@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use recover::recover;
-pub use run::{database_settings, hashing_settings, master_key, open, run, run_with};
+pub use run::{database_settings, hashing_settings, open, run, run_with};
 
 /// How often histograms are folded.
 const FOLDING: Duration = Duration::from_secs(5);

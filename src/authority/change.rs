@@ -7,7 +7,7 @@ use super::{Authority, audit, caller::Caller};
 use crate::{
     clock::Timestamp,
     domain::{
-        ids::{SpaceId, UserId},
+        ids::{EventId, SpaceId, UserId},
         revocation::{Decision, Reason, Subject},
     },
     error::Result,
@@ -136,20 +136,40 @@ impl<'a> Change<'a> {
     pub async fn kill(&mut self, subject: Subject, space: &SpaceId, reason: Reason) -> Result<()> {
         let decision = Decision::revocation(subject, Some(space.clone()), reason);
         self.kills = true;
-        self.append(&decision).await
+        self.append(&decision).await?;
+        Ok(())
+    }
+
+    /// Kills the JWTs of `subject` in every space.
+    pub async fn kill_everywhere(&mut self, subject: Subject, reason: Reason) -> Result<EventId> {
+        self.kills = true;
+        self.append(&Decision::revocation(subject, None, reason))
+            .await
+    }
+
+    /// Makes stale what is remembered of `subject` in every space.
+    pub async fn touch_everywhere(&mut self, subject: Subject) -> Result<()> {
+        self.append(&Decision::change(subject, None)).await?;
+        Ok(())
+    }
+
+    /// Waits with others for what was killed already.
+    pub fn join(&mut self, found: &storage::revocation_log::Found) {
+        self.kills = true;
+        self.pending.join(found);
     }
 
     /// Makes stale what is remembered of `subject` in `space`.
     pub async fn touch(&mut self, subject: Subject, space: &SpaceId) -> Result<()> {
         let decision = Decision::change(subject, Some(space.clone()));
-        self.append(&decision).await
+        self.append(&decision).await?;
+        Ok(())
     }
 
-    async fn append(&mut self, decision: &Decision) -> Result<()> {
+    async fn append(&mut self, decision: &Decision) -> Result<EventId> {
         self.pending
             .append(&self.transaction, decision, self.now)
-            .await?;
-        Ok(())
+            .await
     }
 
     /// Writes down what was done.
@@ -160,9 +180,29 @@ impl<'a> Change<'a> {
         resource: &str,
         details: &[(&str, &str)],
     ) -> Result<()> {
+        self.record(action, Some(space), resource, details).await
+    }
+
+    /// Writes down what was done to the authority as a whole.
+    pub async fn audit_everywhere(
+        &self,
+        action: &'static str,
+        resource: &str,
+        details: &[(&str, &str)],
+    ) -> Result<()> {
+        self.record(action, None, resource, details).await
+    }
+
+    async fn record(
+        &self,
+        action: &'static str,
+        space: Option<&SpaceId>,
+        resource: &str,
+        details: &[(&str, &str)],
+    ) -> Result<()> {
         let done = audit::Done {
             action,
-            space: Some(space),
+            space,
             resource,
             details,
         };
@@ -172,7 +212,14 @@ impl<'a> Change<'a> {
     /// Makes it last and waits for its entries, so that the caller's next call finds it done. How far it has reached, where it
     /// kills anything.
     pub async fn commit(self, until: WaitUntil) -> Result<Option<Effect>> {
+        let kills = self.kills;
+        let pending = self.commit_only().await?;
+        Ok(pending.effect(until).await.filter(|_| kills))
+    }
+
+    /// Makes it last; its entries are still to be waited for.
+    pub async fn commit_only(self) -> Result<Pending> {
         self.transaction.commit().await?;
-        Ok(self.pending.effect(until).await.filter(|_| self.kills))
+        Ok(self.pending)
     }
 }

@@ -1,5 +1,7 @@
 //! What settings are refused, whatever the server would make of them.
 
+use std::time::Duration;
+
 use super::{Listen, Settings};
 use crate::error::{Error, Result};
 
@@ -7,6 +9,9 @@ use crate::error::{Error, Result};
 pub(super) const ARGON2_MEMORY_FLOOR_KIB: u32 = 19_456;
 /// The fewest passes.
 pub(super) const ARGON2_ITERATIONS_FLOOR: u32 = 2;
+
+/// A key is published for a while before it signs, and for a day and more after: a set of keys must stay small.
+const SHORTEST_ROTATION: Duration = Duration::from_hours(1);
 
 // A stored hash that costs more is not computed.
 const ARGON2_MEMORY_CAP_KIB: u32 = 262_144;
@@ -18,12 +23,7 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         self.check_listeners()?;
         check_issuer(&self.issuer)?;
-        if self.master_key_file.len() > 1 {
-            return Err(Error::field(
-                "master_key_file",
-                "this version takes one master key",
-            ));
-        }
+        self.check_rotation()?;
         self.check_argon2()?;
         self.check_limits()?;
         tracing_subscriber::EnvFilter::try_new(&self.log.filter)
@@ -50,6 +50,17 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    fn check_rotation(&self) -> Result<()> {
+        let period = self.signing_keys.rotation_period;
+        if period.is_zero() || period >= SHORTEST_ROTATION {
+            return Ok(());
+        }
+        Err(Error::field(
+            "signing_keys.rotation_period",
+            "must be at least 1h, or 0s for never",
+        ))
     }
 
     fn check_argon2(&self) -> Result<()> {
@@ -178,9 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn a_second_master_key_is_refused() {
-        let two = vec!["one".into(), "two".into()];
-        assert!(refusal(|s| s.master_key_file = two).starts_with("master_key_file"));
+    fn keys_rotate_every_hour_at_most_or_never() {
+        let minutes = |minutes| {
+            move |settings: &mut Settings| {
+                settings.signing_keys.rotation_period = Duration::from_mins(minutes);
+            }
+        };
+        assert!(refusal(minutes(59)).starts_with("signing_keys.rotation_period"));
+        for taken in [0, 60] {
+            let mut settings = Settings::default();
+            minutes(taken)(&mut settings);
+            settings.check().unwrap();
+        }
     }
 
     #[test]

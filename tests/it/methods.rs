@@ -5,16 +5,16 @@ use tonic::{Code, Status, client::Grpc, codegen::http::uri::PathAndQuery, transp
 
 use crate::support::{Engine, as_caller, reason, run_on};
 
-/// What is there in full; of `SigningKeyService` the public keys alone are.
-const SERVICES: [&str; 6] = [
+/// What is there.
+const SERVICES: [&str; 7] = [
     "TokenService",
     "ApiKeyService",
     "RevocationService",
     "UserService",
     "SpaceService",
     "RoleService",
+    "SigningKeyService",
 ];
-const METHODS: [&str; 2] = ["GetJwks", "WatchJwks"];
 
 /// Calls a method with an empty message.
 async fn call(channel: &Channel, path: &'static str, token: Option<&str>) -> Result<(), Status> {
@@ -31,8 +31,8 @@ async fn call(channel: &Channel, path: &'static str, token: Option<&str>) -> Res
 }
 
 fn is_there(path: &str) -> bool {
-    let (service, method) = path.rsplit_once('/').unwrap();
-    SERVICES.iter().any(|name| service.ends_with(name)) || METHODS.contains(&method)
+    let (service, _) = path.rsplit_once('/').unwrap();
+    SERVICES.iter().any(|name| service.ends_with(name))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

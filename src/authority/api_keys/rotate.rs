@@ -104,7 +104,13 @@ impl Rotation {
     ) -> Result<Rotated> {
         let (id, number) = (&self.key.id, self.key.current_secret + 1);
         let seed = random::bytes::<32>()?;
-        let token = derive_token(&authority.master_key, &self.key.prefix, id, number, &seed)?;
+        let token = derive_token(
+            authority.master_keys.first(),
+            &self.key.prefix,
+            id,
+            number,
+            &seed,
+        )?;
         let mut pending = authority.log.pending();
         let transaction = authority.db.begin().await?;
         caller.judge_again(authority, &transaction).await?;
