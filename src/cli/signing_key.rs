@@ -96,7 +96,7 @@ impl ListArguments {
 /// How a key signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Algorithm {
-    /// EdDSA over Ed25519
+    /// `EdDSA` over Ed25519
     Eddsa,
     /// ECDSA over P-256 with SHA-256
     Es256,

@@ -234,7 +234,7 @@ impl TryFrom<String> for LogFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum SigningAlgorithm {
-    /// EdDSA over Ed25519.
+    /// `EdDSA` over Ed25519.
     EdDsa,
     /// ECDSA over P-256 with SHA-256.
     Es256,

@@ -257,8 +257,8 @@ mod tests {
 
     #[test]
     fn every_step_leads_from_where_it_may_and_from_nowhere_else() {
-        let later = BEGIN + Duration::from_hours(10_000);
         type Step = fn(Life, Timestamp) -> Result<Life>;
+        let later = BEGIN + Duration::from_hours(10_000);
         let steps: [(Step, State, &[State]); 4] = [
             (
                 |life, now| life.activate(now, false),

@@ -71,13 +71,8 @@ pub async fn create(
     let owner = lock_owner(&transaction, &owner).await?;
     let seed = random::bytes::<32>()?;
     let id = ApiKeyId::random()?;
-    let token = derive_token(
-        authority.master_keys.first(),
-        &space.key_prefix,
-        &id,
-        1,
-        &seed,
-    )?;
+    let master_key = authority.master_keys.first();
+    let token = derive_token(master_key, &space.key_prefix, &id, 1, &seed)?;
     let key = NewApiKey {
         id: &id,
         owner: &owner,

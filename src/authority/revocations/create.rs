@@ -90,6 +90,8 @@ pub async fn create(
         target.reason = found.reason;
         return finish(target, pending, until).await;
     }
+    // First, since it is the entry that the answer tells of.
+    let event_id = pending.append(&transaction, &target, now).await?;
     if !wanted.keep_api_keys {
         let spared = keys_of_spared(&transaction, &target).await?;
         end_api_keys(&transaction, &target, now).await?;
@@ -98,7 +100,6 @@ pub async fn create(
             pending.append(&transaction, &decision, now).await?;
         }
     }
-    let event_id = pending.append(&transaction, &target, now).await?;
     if let Some(request) = request {
         let answer = Answer::event(&event_id);
         request.remember(&transaction, answer, now).await?;
@@ -318,7 +319,7 @@ async fn finish(target: Decision, pending: Pending, until: WaitUntil) -> Result<
     let effect = pending.effect(until).await;
     let position = effect
         .as_ref()
-        .and_then(|effect| effect.position)
+        .and_then(|effect| effect.first_position)
         .unwrap_or(Position(0));
     let forget_time = create_time + FORGET_AFTER;
     Ok(Created {

@@ -67,16 +67,13 @@ async fn join(
     let since = key.life.remove_time.unwrap_or_default();
     let transaction = &ceremony.change.transaction;
     let found = revocation_log::find(transaction, &subject, None, since).await?;
-    let reason = match found {
-        Some(found) => {
-            ceremony.change.join(&found);
-            found.reason
-        }
-        None => {
-            let reason = Reason::Administrative;
-            ceremony.change.kill_everywhere(subject, reason).await?;
-            reason
-        }
+    let reason = if let Some(found) = found {
+        ceremony.change.join(&found);
+        found.reason
+    } else {
+        let reason = Reason::Administrative;
+        ceremony.change.kill_everywhere(subject, reason).await?;
+        reason
     };
     Ok((ceremony.change.commit_only().await?, reason))
 }
