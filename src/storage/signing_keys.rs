@@ -76,7 +76,7 @@ pub async fn find(
     Ok(stored.map(|stored| stored.described))
 }
 
-/// Up to `limit` keys, newest first, after one of them.
+/// Up to `limit` keys, newest first, after one of them; without those whose rows cannot be read.
 pub async fn list(
     db: &impl ConnectionTrait,
     after: Option<(Timestamp, String)>,
@@ -99,8 +99,8 @@ pub async fn list(
         .limit(limit)
         .all(db)
         .await?;
-    let described = |model| StoredSigningKey::try_from(model).map(|stored| stored.described);
-    models.into_iter().map(described).collect()
+    let readable = models.into_iter().filter_map(readable);
+    Ok(readable.map(|stored| stored.described).collect())
 }
 
 /// Adds a key.

@@ -1,6 +1,6 @@
 //! A key that signs no more leaves its tokens alone; one that is revoked takes them with it, at once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use token_authority::{
     domain::ids::SigningKeyId,
@@ -96,7 +96,7 @@ both!(
     async |server| {
         let admin = server.admin().await.access_token;
         let kid = SigningKeyId::known(kid_of(&admin));
-        let authority = std::sync::Arc::clone(&server.authority);
+        let authority = Arc::clone(&server.authority);
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let watching = spawn(async move {
             let mut seen = Vec::new();
@@ -263,6 +263,40 @@ both!(
         for key in stored {
             let signs_no_more = key.described.id.as_str() == active;
             assert_eq!(key.sealed_private_key.is_empty(), signs_no_more);
+        }
+    }
+);
+
+both!(
+    no_read_that_is_under_way_puts_a_revoked_key_back,
+    async |server| {
+        let admin = server.admin().await.access_token;
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let reading: Vec<_> = (0..4)
+            .map(|_| {
+                let (authority, stopped) = (Arc::clone(&server.authority), stopped.clone());
+                spawn(async move {
+                    let mut reads = 0;
+                    while !*stopped.borrow() {
+                        authority.keyring.reload().await.unwrap();
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for _ in 0..20 {
+            let prepared = server.id(&admin, State::Prepared).await;
+            server.revoke_signing_key(&admin, &prepared).await.unwrap();
+            let kid = SigningKeyId::known(prepared);
+            for _ in 0..20 {
+                assert!(!server.authority.keyring.publishes(&kid));
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+        }
+        stop.send_replace(true);
+        for reader in reading {
+            assert!(reader.await.unwrap() > 20);
         }
     }
 );

@@ -255,6 +255,28 @@ async fn a_key_made_under_either_is_sealed_under_the_first(engine: Engine) {
     server.server.stop().await;
 }
 
+/// Whoever can write to the database cannot have one key's private half sign as another key.
+async fn a_private_key_is_bound_to_its_kid(engine: Engine) {
+    let Some(server) = Restarted::with(engine, &[1]).await else {
+        return;
+    };
+    let swap = "UPDATE signing_keys SET sealed_private_key =
+                (SELECT other.sealed_private_key FROM signing_keys other WHERE other.state = 'prepared')
+                WHERE state = 'active'";
+    server.server.sql(swap).await;
+    let (database, data) = server.server.stop().await;
+    let mut settings = settings(&database, &data);
+    settings.master_key_file = paths(&server.files, &[1]);
+    let life = Life::default();
+    let opened = server::open(&settings, server.clock, &life.background, &life.stopping).await;
+    let refusal = opened.unwrap_err().to_string();
+    assert!(
+        refusal.contains("was changed, or belongs elsewhere"),
+        "{refusal}"
+    );
+    life.stopping.cancel();
+}
+
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {$(
         mod $name {
@@ -278,4 +300,5 @@ on_both!(
     the_wrong_master_key_is_a_refusal_and_makes_nothing,
     without_its_master_key_a_database_is_left_alone,
     a_key_made_under_either_is_sealed_under_the_first,
+    a_private_key_is_bound_to_its_kid,
 );

@@ -25,7 +25,7 @@ both!(a_key_is_published_before_it_signs, async |server| {
     assert_eq!(kid_of(&admin), active);
     assert!(server.jwks().await.contains(&prepared));
 
-    server.clock.advance(NOTICE - minutes(1));
+    server.clock.advance(NOTICE.saturating_sub(minutes(1)));
     let early = server.activate(&admin, &prepared, false).await;
     let early = refused(early, Code::FailedPrecondition, STATE);
     let wait = early.get_details_retry_info().unwrap().retry_delay.unwrap();

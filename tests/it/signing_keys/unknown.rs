@@ -1,10 +1,12 @@
-//! Tokens of a key that nobody knows: they cost one read for all of them, and where that fails nothing is said of them.
+//! Keys that cannot be known. Their tokens cost one read for all of them, and where that fails nothing is said of them; a row
+//! that is spoilt harms nothing but its own key.
 
 use std::time::Duration;
 
-use token_authority::storage::ConnectionTrait as _;
+use token_authority::{proto::SigningKeyState as State, storage::ConnectionTrait as _};
 use tonic::Code;
 
+use super::kid_of;
 use crate::support::{Forger, Server, both, introspect_request, refused};
 
 /// Tokens of one key that the server does not know.
@@ -60,6 +62,35 @@ both!(
         server.clock.advance(Duration::from_secs(2));
         for token in &tokens {
             assert!(server.verdict(&good, token).await.is_err());
+        }
+    }
+);
+
+both!(
+    a_row_that_is_spoilt_harms_its_own_key_alone,
+    async |server| {
+        let admin = server.admin().await.access_token;
+        let sound = kid_of(&admin);
+        for spoilt in [
+            "algorithm = 'none'",
+            "algorithm = 'ES256'",
+            "signing_key_id = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'",
+            "state = 'borrowed'",
+        ] {
+            let id = server.id(&admin, State::Prepared).await;
+            assert!(server.jwks().await.contains(&id));
+            let sql = format!("UPDATE signing_keys SET {spoilt} WHERE signing_key_id = '{id}'");
+            server.sql(&sql).await;
+            server.authority.keyring.reload().await.unwrap();
+            let jwks = server.jwks().await;
+            assert!(jwks.contains(&sound) && !jwks.contains(&id), "{spoilt}");
+            let token = server.admin().await.access_token;
+            server.verdict(&admin, &token).await.unwrap();
+            // Out of the way, and another one in its place.
+            server
+                .sql("DELETE FROM signing_keys WHERE state IN ('prepared', 'borrowed')")
+                .await;
+            server.rotate_keys().await;
         }
     }
 );
