@@ -225,8 +225,8 @@ fn active(answer: Bytes) -> Bytes {
 
 fn prepared_key(server: &Server) -> DecodingKey {
     let published = server.authority.keyring.published();
-    let active = server.authority.keyring.active_id();
-    let key = published.keys.get(active.as_str()).unwrap();
+    let active = server.authority.keyring.active().unwrap();
+    let key = published.keys.get(active.id().as_str()).unwrap();
     DecodingKey::from_ed_der(key.public_bytes())
 }
 

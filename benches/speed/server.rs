@@ -99,7 +99,12 @@ impl Server {
                 session_id: SessionId::random().unwrap(),
                 ..self.claims.clone()
             };
-            self.authority.keyring.sign(&claims).unwrap()
+            self.authority
+                .keyring
+                .active()
+                .unwrap()
+                .sign(&claims)
+                .unwrap()
         };
         (0..count).map(make).collect()
     }

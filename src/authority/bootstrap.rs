@@ -1,5 +1,5 @@
 //! The first start on an empty database: the space `system`, its user `admin`, two signing keys, and the identity of the log.
-//! Later starts only check that the master key is the one that it was.
+//! Later starts only check that a master key is the one that it was.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{audit, keyring, keyring::master_key::MasterKey, sign_in::hashing::Hashing};
+use super::{audit, keyring, keyring::master_keys::MasterKeys, sign_in::hashing::Hashing};
 use crate::{
     clock::Timestamp,
     domain::{
@@ -19,11 +19,12 @@ use crate::{
         jwt::Algorithm,
         password::Password,
         permission::BuiltInRole,
+        signing_key::Life,
     },
     error::{Error, Result},
     log::cursor::LogIdentity,
     random,
-    storage::{self, Database, Transaction, authority::AuthorityRow, signing_keys::State},
+    storage::{self, Database, Transaction, authority::AuthorityRow},
 };
 
 /// Where the first password comes from, or is put.
@@ -35,21 +36,24 @@ pub enum FirstPassword {
     MadeUp(PathBuf),
 }
 
-/// Sees to it that the database is an authority's, and this master key's; says which log it holds, and whether it was empty.
+/// Sees to it that the database is an authority's, and of one of these master keys; says which log it holds, and whether it was
+/// empty.
 pub async fn ensure(
     db: &Database,
-    master_key: &MasterKey,
+    master_keys: &MasterKeys,
     hashing: &Hashing,
     first_password: &FirstPassword,
     algorithm: Algorithm,
     now: Timestamp,
 ) -> Result<(LogIdentity, bool)> {
     if let Some(row) = storage::authority::find(db.reader()).await? {
-        return check(&row, master_key).map(|identity| (identity, false));
+        master_keys.require_those_of(&row)?;
+        return Ok((LogIdentity(row.log_identity), false));
     }
     let password_hash = hashing.hash(&first_password.read_or_make_up()?).await?;
 
     let transaction = db.begin().await?;
+    let master_key = master_keys.first();
     let row = AuthorityRow {
         log_identity: random::bytes()?,
         key_check: master_key.check_value()?.to_vec(),
@@ -57,25 +61,17 @@ pub async fn ensure(
     };
     storage::authority::insert(&transaction, &row, now).await?;
     make_directory(&transaction, &password_hash, now).await?;
-    keyring::make(&transaction, master_key, algorithm, State::Active, now).await?;
-    keyring::make(&transaction, master_key, algorithm, State::Prepared, now).await?;
+    let prepared = Life::prepared(now);
+    // Nobody has fetched a key set yet.
+    let active = prepared.activate(now, true)?;
+    keyring::make(&transaction, master_key, algorithm, active).await?;
+    keyring::make(&transaction, master_key, algorithm, prepared).await?;
     transaction.commit().await?;
     tracing::info!(user.name = ADMIN, "bootstrap.done");
     Ok((LogIdentity(row.log_identity), true))
 }
 
 const ADMIN: &str = "admin";
-
-fn check(row: &AuthorityRow, master_key: &MasterKey) -> Result<LogIdentity> {
-    if row.key_check == master_key.check_value()? {
-        return Ok(LogIdentity(row.log_identity));
-    }
-    Err(Error::internal(format!(
-        "the master key {} is not the one that this database was sealed with ({})",
-        master_key.id(),
-        row.master_key_id
-    )))
-}
 
 async fn make_directory(
     transaction: &Transaction,

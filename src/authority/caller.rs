@@ -99,6 +99,14 @@ impl Caller {
         Err(Error::permission_missing(permission, space.as_str()))
     }
 
+    /// PERMISSION_DENIED where it may not do what `permission` allows to those who run the authority.
+    pub fn require_in_system(&self, permission: &str) -> Result<()> {
+        if self.in_system() && self.scopes().contains(permission) {
+            return Ok(());
+        }
+        Err(Error::permission_missing(permission, SpaceSlug::SYSTEM))
+    }
+
     /// Whether `other` is a space that it may know of.
     pub fn sees(&self, other: &SpaceId) -> bool {
         other == self.space_id() || self.in_system()

@@ -144,6 +144,25 @@ impl<'a> Change<'a> {
         self.append(&decision).await
     }
 
+    /// Kills the JWTs of `subject` in every space.
+    pub async fn kill_everywhere(&mut self, subject: Subject, reason: Reason) -> Result<EventId> {
+        self.kills = true;
+        self.append(&Decision::revocation(subject, None, reason))
+            .await
+    }
+
+    /// Makes stale what is remembered of `subject` in every space.
+    pub async fn touch_everywhere(&mut self, subject: Subject) -> Result<()> {
+        self.append(&Decision::change(subject, None)).await?;
+        Ok(())
+    }
+
+    /// Waits with others for what was killed already.
+    pub fn join(&mut self, found: &storage::revocation_log::Found) {
+        self.kills = true;
+        self.pending.join(found);
+    }
+
     /// Makes stale what is remembered of `subject` in `space`.
     pub async fn touch(&mut self, subject: Subject, space: &SpaceId) -> Result<EventId> {
         let decision = Decision::change(subject, Some(space.clone()));
@@ -169,9 +188,29 @@ impl<'a> Change<'a> {
         resource: &str,
         details: &[(&str, &str)],
     ) -> Result<()> {
+        self.record(action, Some(space), resource, details).await
+    }
+
+    /// Writes down what was done to the authority as a whole.
+    pub async fn audit_everywhere(
+        &self,
+        action: &'static str,
+        resource: &str,
+        details: &[(&str, &str)],
+    ) -> Result<()> {
+        self.record(action, None, resource, details).await
+    }
+
+    async fn record(
+        &self,
+        action: &'static str,
+        space: Option<&SpaceId>,
+        resource: &str,
+        details: &[(&str, &str)],
+    ) -> Result<()> {
         let done = audit::Done {
             action,
-            space: Some(space),
+            space,
             resource,
             details,
         };
@@ -186,7 +225,14 @@ impl<'a> Change<'a> {
     /// Makes it last and waits for its entries, so that the caller's next call finds it done. How far it has reached, where it
     /// kills anything.
     pub async fn commit(self, until: WaitUntil) -> Result<Option<Effect>> {
+        let kills = self.kills;
+        let pending = self.commit_only().await?;
+        Ok(pending.effect(until).await.filter(|_| kills))
+    }
+
+    /// Makes it last; its entries are still to be waited for.
+    pub async fn commit_only(self) -> Result<Pending> {
         self.transaction.commit().await?;
-        Ok(self.pending.effect(until).await.filter(|_| self.kills))
+        Ok(self.pending)
     }
 }

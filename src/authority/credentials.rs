@@ -151,7 +151,8 @@ impl Authority {
                 .map_err(|rejection| inactive(&rejection)));
         }
         let token = match self.verify(token, now) {
-            Err(Rejection::UnknownKey(_)) if self.keyring.learn_new_keys(self).await? => {
+            Err(Rejection::UnknownKey(_)) => {
+                self.keyring.learn_new_keys(now).await?;
                 self.verify(token, now)
             }
             verdict => verdict,

@@ -1,8 +1,8 @@
 //! What the authority does, whoever asks and however: no transport is named here, and no SQL.
 //!
 //! In reading order: [`credentials`] (is this token good), [`caller`] (who asks, and what they may), [`sign_in`] (passwords),
-//! [`keyring`] (the keys that sign), [`tokens`] (issue, introspect, rotate, revoke), [`revocations`] (revoke by reference, list,
-//! watch), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every change has in common), [`idempotency`] (lost answers), [`audit`], [`bootstrap`].
+//! [`keyring`] (the keys that sign) and [`signing_keys`] (what changes them), [`tokens`] (issue, introspect, rotate, revoke),
+//! [`revocations`] (revoke by reference, list, watch), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every change has in common), [`idempotency`] (lost answers), [`audit`], [`bootstrap`].
 
 pub mod api_keys;
 pub mod audit;
@@ -18,6 +18,7 @@ pub mod last_use;
 pub mod page;
 pub mod revocations;
 pub mod sign_in;
+pub mod signing_keys;
 pub mod tokens;
 
 use std::{sync::Arc, time::Duration};
@@ -26,10 +27,11 @@ use tokio::time::Instant;
 
 use self::{
     credentials::Credentials,
-    keyring::{Keyring, master_key::MasterKey},
+    keyring::{Keyring, master_keys::MasterKeys},
     last_use::LastUse,
     page::PageSeal,
     sign_in::{hashing::Hashing, throttle::Throttle},
+    signing_keys::Policy,
 };
 use crate::{
     clock::Clock,
@@ -52,9 +54,11 @@ pub struct Authority {
     /// `iss` of its tokens, and the audience of calls to itself.
     pub issuer: Arc<str>,
     /// What signs.
-    pub keyring: Keyring,
+    pub keyring: Arc<Keyring>,
+    /// How keys are made and how long they sign.
+    pub signing_keys: Policy,
     /// What private keys are sealed with, and secrets derived from.
-    pub master_key: MasterKey,
+    pub master_keys: Arc<MasterKeys>,
     /// Passwords, within what the machine can hash.
     pub hashing: Hashing,
     /// How fast passwords may be tried.

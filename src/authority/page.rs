@@ -9,7 +9,10 @@ const TAG: usize = 16;
 
 /// Makes page tokens, and knows its own.
 #[derive(Debug, Clone)]
-pub struct PageSeal(hmac::Key);
+pub struct PageSeal {
+    key: hmac::Key,
+    older: Vec<hmac::Key>,
+}
 
 /// Which listing: the caller's space, the method, and all of the request but its page.
 #[derive(Debug, Clone)]
@@ -88,12 +91,22 @@ impl PageSeal {
 
     /// Seals under a key that every replica derives alike.
     pub fn new(key: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            older: Vec::new(),
+        }
+    }
+
+    /// Knows what was sealed under `key`, too.
+    #[must_use]
+    pub fn knows(mut self, key: &[u8; 32]) -> Self {
+        self.older.push(hmac::Key::new(hmac::HMAC_SHA256, key));
+        self
     }
 
     /// The token of the page after `last`.
     pub fn seal(&self, listing: &Listing, last: &str) -> String {
-        let mut bytes = self.tag(listing, last.as_bytes()).as_ref()[..TAG].to_vec();
+        let mut bytes = tag(&self.key, listing, last.as_bytes()).as_ref()[..TAG].to_vec();
         bytes.extend_from_slice(last.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -115,15 +128,18 @@ impl PageSeal {
             .ok()
             .filter(|bytes| bytes.len() <= 512)?;
         let (tag, last) = bytes.split_at_checked(TAG)?;
-        let expected = self.tag(listing, last);
-        constant_time::verify_slices_are_equal(&expected.as_ref()[..TAG], tag).ok()?;
+        let mut keys = std::iter::once(&self.key).chain(&self.older);
+        keys.find(|key| {
+            let expected = self::tag(key, listing, last);
+            constant_time::verify_slices_are_equal(&expected.as_ref()[..TAG], tag).is_ok()
+        })?;
         String::from_utf8(last.to_vec()).ok()
     }
+}
 
-    fn tag(&self, listing: &Listing, last: &[u8]) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(&listing.0);
-        context.update(last);
-        context.sign()
-    }
+fn tag(key: &hmac::Key, listing: &Listing, last: &[u8]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(key);
+    context.update(&listing.0);
+    context.update(last);
+    context.sign()
 }

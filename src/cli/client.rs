@@ -21,6 +21,7 @@ use crate::{
     proto::{
         RevocationEffect, api_key_service_client::ApiKeyServiceClient,
         revocation_service_client::RevocationServiceClient,
+        signing_key_service_client::SigningKeyServiceClient,
         token_service_client::TokenServiceClient,
     },
 };
@@ -226,6 +227,10 @@ impl Connection {
 
     pub(crate) fn revocations(&self) -> RevocationServiceClient<Channel> {
         RevocationServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn signing_keys(&self) -> SigningKeyServiceClient<Channel> {
+        SigningKeyServiceClient::new(self.channel())
     }
 
     /// A call that has to be answered within --timeout.

@@ -1,7 +1,7 @@
 //! The command line. Most verbs are one call to a running server; the local ones need none.
 //!
 //! In reading order: [`Cli`] (the verbs), `options` (what all of them take), `local` (the verbs without a server), then one
-//! file a noun: `login`, `token`, `key` with `key_change`, `revocation` with `watch`, `health`. They stand on `client` (the
+//! file a noun: `login`, `token`, `key` with `key_change`, `revocation` with `watch`, `signing_key`, `health`. They stand on `client` (the
 //! call), `secret` and `stored_login` (where credentials come from and stay), `input` (times and durations as people write
 //! them), `paging`, `render` and `output` (what is printed), `failure` (the error line and the exit code).
 //!
@@ -21,6 +21,7 @@ mod paging;
 mod render;
 mod revocation;
 mod secret;
+mod signing_key;
 mod stored_login;
 mod token;
 mod watch;
@@ -80,6 +81,8 @@ enum Command {
     Key(key::KeyCommand),
     #[command(subcommand)]
     Revocation(revocation::RevocationCommand),
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
 }
 
 /// Does what the arguments say. A failure becomes one line on stderr, and the exit code.
@@ -105,6 +108,7 @@ impl Command {
             Self::Token(command) => command.run(client).await,
             Self::Key(command) => command.run(client).await,
             Self::Revocation(command) => command.run(client).await,
+            Self::SigningKey(command) => command.run(client).await,
         }
     }
 }
@@ -171,6 +175,10 @@ mod tests {
             "token-authority revocation create token --reason logout -- -pIq9orx9b3Wdv_lLr95gQ",
             "token-authority revocation create token --reason logout -o json --Iq9orx9b3Wdv_lLr95gQ",
             "token-authority revocation watch --cursor-file c --heartbeat 5s",
+            "token-authority signing-key list --limit 0",
+            "token-authority signing-key prepare --algorithm es256",
+            "token-authority signing-key activate -qIq9orx9b3Wdv_lLr95gQqIq9orx9b3Wdv_lLr95gQ --force",
+            "token-authority signing-key revoke --wait 0 -qIq9orx9b3Wdv_lLr95gQqIq9orx9b3Wdv_lLr95gQ",
             "token-authority health --timeout 2s",
             "token-authority whoami",
         ] {
@@ -189,6 +197,8 @@ mod tests {
         let key = render::described(&crate::proto::ApiKey::default()).unwrap();
         assert_eq!(missing(&key.descriptor(), key::COLUMNS), 0);
         let event = render::described(&crate::proto::RevocationEvent::default()).unwrap();
+        let signing_key = render::described(&crate::proto::SigningKey::default()).unwrap();
+        assert_eq!(missing(&signing_key.descriptor(), signing_key::COLUMNS), 0);
         let columns: Vec<&str> = revocation::COLUMNS.iter().map(|(name, _)| *name).collect();
         assert_eq!(missing(&event.descriptor(), &columns), 0);
     }

@@ -169,7 +169,7 @@ fn table() -> Table {
 fn coloured(text: String) -> Cell {
     let colour = match text.as_str() {
         "active" | "serving" | "true" => Some(Color::Green),
-        "disabled" => Some(Color::Yellow),
+        "disabled" | "retiring" => Some(Color::Yellow),
         "revoked" | "expired" | "not-serving" => Some(Color::Red),
         _ => None,
     };

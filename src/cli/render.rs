@@ -28,6 +28,7 @@ macro_rules! shown {
 }
 
 shown!(
+    ActivateSigningKeyResponse,
     ApiKey,
     CreateApiKeyResponse,
     CreateRevocationResponse,
@@ -37,11 +38,15 @@ shown!(
     IssueTokenResponse,
     ListApiKeysResponse,
     ListRevocationsResponse,
+    ListSigningKeysResponse,
+    PrepareSigningKeyResponse,
     RevocationEvent,
     RevokeApiKeyResponse,
+    RevokeSigningKeyResponse,
     RevokeTokenResponse,
     RotateApiKeyResponse,
     RotateTokenResponse,
+    SigningKey,
     UpdateApiKeyResponse,
     WatchRevocationsResponse,
 );

@@ -1,5 +1,7 @@
 //! What settings are refused, whatever the server would make of them.
 
+use std::time::Duration;
+
 use super::Settings;
 use crate::error::{Error, Result};
 
@@ -7,6 +9,9 @@ use crate::error::{Error, Result};
 pub(super) const ARGON2_MEMORY_FLOOR_KIB: u32 = 19_456;
 /// The fewest passes.
 pub(super) const ARGON2_ITERATIONS_FLOOR: u32 = 2;
+
+/// A key is published for a while before it signs, and for a day and more after: a set of keys must stay small.
+const SHORTEST_ROTATION: Duration = Duration::from_hours(1);
 
 // A stored hash that costs more is not computed.
 const ARGON2_MEMORY_CAP_KIB: u32 = 262_144;
@@ -20,10 +25,7 @@ impl Settings {
         let mut note = |checked: Result<()>| refusals.extend(checked.err());
         self.check_listeners(&mut note);
         note(check_issuer(&self.issuer));
-        if self.master_key_file.len() > 1 {
-            let told = "this version takes one master key";
-            note(Err(Error::field("master_key_file", told)));
-        }
+        note(self.check_rotation());
         self.check_argon2(&mut note);
         self.check_limits(&mut note);
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log.filter);
@@ -59,6 +61,17 @@ impl Settings {
                 note(Err(Error::field(key, format!("is the address of {other}"))));
             }
         }
+    }
+
+    fn check_rotation(&self) -> Result<()> {
+        let period = self.signing_keys.rotation_period;
+        if period.is_zero() || period >= SHORTEST_ROTATION {
+            return Ok(());
+        }
+        Err(Error::field(
+            "signing_keys.rotation_period",
+            "must be at least 1h, or 0s for never",
+        ))
     }
 
     fn check_argon2(&self, note: &mut impl FnMut(Result<()>)) {
@@ -192,9 +205,18 @@ mod tests {
     }
 
     #[test]
-    fn a_second_master_key_is_refused() {
-        let two = vec!["one".into(), "two".into()];
-        assert!(refusal(|s| s.master_key_file = two).starts_with("master_key_file"));
+    fn keys_rotate_every_hour_at_most_or_never() {
+        let minutes = |minutes| {
+            move |settings: &mut Settings| {
+                settings.signing_keys.rotation_period = Duration::from_mins(minutes);
+            }
+        };
+        assert!(refusal(minutes(59)).starts_with("signing_keys.rotation_period"));
+        for taken in [0, 60] {
+            let mut settings = Settings::default();
+            minutes(taken)(&mut settings);
+            assert!(settings.refusals().is_empty());
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     load::{Loaded, environment, key_paths, variable_of},
-    values::{DatabaseUrl, Listen, LogFormat, Secret},
+    values::{DatabaseUrl, Listen, LogFormat, Secret, SigningAlgorithm},
 };
 
 /// Everything that can be set. The defaults serve on loopback out of `./data`.
@@ -33,7 +33,7 @@ pub struct Settings {
     /// The master key as base64.
     #[serde(deserialize_with = "values::unless_empty")]
     pub master_key: Option<Secret>,
-    /// The file of the master key. One in `data_dir` is made where none is configured.
+    /// The files of the master keys: the first one seals, all of them open. One in `data_dir` is made where none is configured.
     #[serde(deserialize_with = "values::paths")]
     pub master_key_file: Vec<PathBuf>,
     /// The file that holds the first password of `admin`; one in `data_dir` is made where none is configured.
@@ -47,6 +47,8 @@ pub struct Settings {
     pub ops: OpsSettings,
     /// Where everything is remembered.
     pub database: DatabaseSettings,
+    /// How tokens are signed.
+    pub signing_keys: SigningKeySettings,
     /// What a password's hash costs.
     pub argon2: Argon2Settings,
     /// How fast passwords may be tried.
@@ -95,6 +97,17 @@ pub struct DatabaseSettings {
     pub url_file: Option<PathBuf>,
     /// How many connections at most; 0 leaves it to the engine.
     pub connections: u32,
+}
+
+/// How tokens are signed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SigningKeySettings {
+    /// How new keys sign.
+    pub algorithm: SigningAlgorithm,
+    /// For how long a key signs before the next one takes over; nothing: until somebody says so.
+    #[serde(with = "values::duration")]
+    pub rotation_period: Duration,
 }
 
 /// What a password's hash costs (RFC 9106), and how many are computed at a time.
@@ -184,6 +197,7 @@ impl Default for Settings {
             http: HttpSettings::default(),
             ops: OpsSettings::default(),
             database: DatabaseSettings::default(),
+            signing_keys: SigningKeySettings::default(),
             argon2: Argon2Settings::default(),
             sign_in: SignInSettings::default(),
             limits: Limits::default(),
@@ -213,6 +227,15 @@ impl Default for OpsSettings {
     fn default() -> Self {
         Self {
             listen: Listen::loopback(9_090),
+        }
+    }
+}
+
+impl Default for SigningKeySettings {
+    fn default() -> Self {
+        Self {
+            algorithm: SigningAlgorithm::EdDsa,
+            rotation_period: Duration::from_hours(30 * 24),
         }
     }
 }

@@ -231,6 +231,37 @@ impl TryFrom<String> for LogFormat {
     }
 }
 
+/// How a signing key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SigningAlgorithm {
+    /// `EdDSA` over Ed25519.
+    EdDsa,
+    /// ECDSA over P-256 with SHA-256.
+    Es256,
+}
+
+impl TryFrom<String> for SigningAlgorithm {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "EdDSA" => Ok(Self::EdDsa),
+            "ES256" => Ok(Self::Es256),
+            _ => Err("must be EdDSA or ES256"),
+        }
+    }
+}
+
+impl From<SigningAlgorithm> for String {
+    fn from(algorithm: SigningAlgorithm) -> Self {
+        match algorithm {
+            SigningAlgorithm::EdDsa => "EdDSA".to_owned(),
+            SigningAlgorithm::Es256 => "ES256".to_owned(),
+        }
+    }
+}
+
 /// Takes an empty text for none, as it comes from a variable that is set to nothing.
 pub(super) fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where

@@ -129,6 +129,18 @@ name!(
     SessionId
 );
 
+impl SigningKeyId {
+    /// Takes what a client sent. NOT_FOUND where no key can be called so.
+    pub fn parse(text: &str) -> Result<Self> {
+        const LENGTH: usize = 43;
+        let good = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'-' || letter == b'_';
+        if text.len() == LENGTH && text.bytes().all(good) {
+            return Ok(Self(text.into()));
+        }
+        Err(Error::not_found("signing_key"))
+    }
+}
+
 impl NamedUser {
     /// Takes what a client sent. NOT_FOUND where nobody can be called so.
     pub fn parse(text: &str) -> Result<Self> {

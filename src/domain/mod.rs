@@ -1,8 +1,8 @@
 //! What a token authority is: pure and synchronous, without I/O. Time and randomness are arguments.
 //!
 //! In reading order: [`ids`] (what things are called), [`permission`] (what tokens allow), [`jwt`] and [`api_key`] (the two
-//! kinds of token), [`password`] (which ones are taken), [`throttle`] (how guessing is slowed down), [`revocation`] (what ends a token), [`standing`] and
-//! [`directory`] (who somebody is).
+//! kinds of token), [`signing_key`] (the life of what signs), [`password`] (which ones are taken), `throttle` (how guessing is
+//! slowed down), [`revocation`] (what ends a token), [`standing`] and [`directory`] (who somebody is).
 
 pub mod api_key;
 pub mod directory;
@@ -12,6 +12,7 @@ pub mod jwt;
 pub mod password;
 pub mod permission;
 pub mod revocation;
+pub mod signing_key;
 pub mod standing;
 #[cfg(feature = "server")]
 pub mod throttle;

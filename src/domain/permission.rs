@@ -37,6 +37,8 @@ pub const ROLES_WRITE: &str = "authority.roles.write";
 pub const SPACES_READ: &str = "authority.spaces.read";
 /// Manage spaces.
 pub const SPACES_WRITE: &str = "authority.spaces.write";
+/// Manage signing keys.
+pub const SIGNING_KEYS_WRITE: &str = "authority.signing_keys.write";
 
 /// This service's own permissions that make sense in every space, sorted.
 const EVERY_SPACE: &[&str] = &[
@@ -59,7 +61,7 @@ const EVERY_SPACE: &[&str] = &[
 /// Those that make sense in the space `system` alone, sorted.
 const SYSTEM_ONLY: &[&str] = &[
     "authority.signing_keys.read",
-    "authority.signing_keys.write",
+    SIGNING_KEYS_WRITE,
     "authority.system.read",
 ];
 

@@ -18,7 +18,7 @@ use crate::{
     },
     connections::Seats,
     domain::{
-        ids::{ApiKeyId, RoleName, SessionId, SpaceId, TokenId, UserId},
+        ids::{ApiKeyId, RoleName, SessionId, SigningKeyId, SpaceId, TokenId, UserId},
         revocation::Subject,
     },
     error::{Error, Reason, Result},
@@ -69,11 +69,6 @@ impl RevocationService for Revocations {
         let until = caller.call.wait_until(convert::wait(request.wait.take())?);
         let key = request.idempotency_key.clone();
         let remembered = remembered(&caller, "CreateRevocation", &key, &request)?;
-        if names_signing_key(&request) {
-            return Err(Status::unimplemented(
-                "revoking a signing key is not there yet",
-            ));
-        }
         let wanted = wanted(request)?;
         let created = create::create(&self.authority, &caller, wanted, remembered, until).await?;
         Ok(Response::new(proto::CreateRevocationResponse {
@@ -140,14 +135,6 @@ impl RevocationService for Revocations {
         });
         Ok(Response::new(Box::pin(messages)))
     }
-}
-
-fn names_signing_key(request: &proto::CreateRevocationRequest) -> bool {
-    let subject = request
-        .subject
-        .as_ref()
-        .and_then(|subject| subject.subject.as_ref());
-    matches!(subject, Some(revocation_subject::Subject::SigningKeyId(_)))
 }
 
 fn start(request: &proto::WatchRevocationsRequest) -> Result<Start> {
@@ -231,7 +218,8 @@ fn subject(subject: Option<revocation_subject::Subject>) -> Result<Subject> {
         }
         Asked::Role(name) => Subject::Role(RoleName::parse(&name, "subject.role")?),
         Asked::SpaceId(space) => Subject::Space(SpaceId::known(id(space, "space_id")?)),
-        Asked::SigningKeyId(_) | Asked::Everything(_) => {
+        Asked::SigningKeyId(key) => Subject::SigningKey(SigningKeyId::parse(&key)?),
+        Asked::Everything(_) => {
             return Err(Error::field("subject", "is not for this method"));
         }
     })

@@ -1,4 +1,4 @@
-//! `SigningKeyService`: so far, the public keys by which everyone can verify tokens.
+//! `SigningKeyService`: the keys that sign, and the public halves by which everyone can verify tokens.
 
 use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -7,10 +7,18 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{convert, layers::CallContext};
+use super::{authentication::caller_of, convert, layers::CallContext};
 use crate::{
-    authority::{Authority, keyring::MAX_AGE},
+    authority::{
+        Authority,
+        signing_keys::{activate, list, prepare, revoke},
+    },
     connections::Seats,
+    domain::{
+        ids::SigningKeyId,
+        jwt::Algorithm,
+        signing_key::{MAX_AGE, SigningKeyDescription, State},
+    },
     error::{Error, Reason, Result},
     proto::{self, signing_key_service_server::SigningKeyService},
     telemetry::metrics as names,
@@ -99,30 +107,98 @@ impl SigningKeyService for SigningKeys {
 
     async fn list_signing_keys(
         &self,
-        _: Request<proto::ListSigningKeysRequest>,
+        request: Request<proto::ListSigningKeysRequest>,
     ) -> Result<Response<proto::ListSigningKeysResponse>, Status> {
-        Err(Status::unimplemented("not there yet"))
+        let caller = caller_of(&request)?;
+        let mut request = request.into_inner();
+        let page_token = std::mem::take(&mut request.page_token);
+        let page_size = std::mem::take(&mut request.page_size);
+        let method = "ListSigningKeys";
+        let wanted = convert::page(&caller, method, page_size, &page_token, &request)?;
+        let page = list::list(&self.authority, &wanted).await?;
+        Ok(Response::new(proto::ListSigningKeysResponse {
+            signing_keys: page.rows.iter().map(described).collect(),
+            next_page_token: page.next,
+        }))
     }
 
     async fn prepare_signing_key(
         &self,
-        _: Request<proto::PrepareSigningKeyRequest>,
+        request: Request<proto::PrepareSigningKeyRequest>,
     ) -> Result<Response<proto::PrepareSigningKeyResponse>, Status> {
-        Err(Status::unimplemented("not there yet"))
+        let caller = caller_of(&request)?;
+        let algorithm = algorithm(request.get_ref().algorithm)?;
+        let until = caller.call.wait_until(convert::DEFAULT_WAIT);
+        let prepared = prepare::prepare(&self.authority, &caller, algorithm, until).await?;
+        Ok(Response::new(proto::PrepareSigningKeyResponse {
+            signing_key: Some(described(&prepared)),
+        }))
     }
 
     async fn activate_signing_key(
         &self,
-        _: Request<proto::ActivateSigningKeyRequest>,
+        request: Request<proto::ActivateSigningKeyRequest>,
     ) -> Result<Response<proto::ActivateSigningKeyResponse>, Status> {
-        Err(Status::unimplemented("not there yet"))
+        let caller = caller_of(&request)?;
+        let request = request.into_inner();
+        let id = named(&request.signing_key_id)?;
+        let until = caller.call.wait_until(convert::DEFAULT_WAIT);
+        let active =
+            activate::activate(&self.authority, &caller, &id, request.force, until).await?;
+        Ok(Response::new(proto::ActivateSigningKeyResponse {
+            signing_key: Some(described(&active)),
+        }))
     }
 
     async fn revoke_signing_key(
         &self,
-        _: Request<proto::RevokeSigningKeyRequest>,
+        request: Request<proto::RevokeSigningKeyRequest>,
     ) -> Result<Response<proto::RevokeSigningKeyResponse>, Status> {
-        Err(Status::unimplemented("not there yet"))
+        let caller = caller_of(&request)?;
+        let request = request.into_inner();
+        let id = named(&request.signing_key_id)?;
+        let until = caller.call.wait_until(convert::wait(request.wait)?);
+        let (key, effect) = revoke::revoke(&self.authority, &caller, &id, until).await?;
+        Ok(Response::new(proto::RevokeSigningKeyResponse {
+            signing_key: Some(described(&key)),
+            effect: effect.map(convert::effect),
+        }))
+    }
+}
+
+fn named(id: &str) -> Result<SigningKeyId> {
+    SigningKeyId::parse(convert::required(id, "signing_key_id")?)
+}
+
+fn algorithm(asked: i32) -> Result<Option<Algorithm>> {
+    match proto::SigningAlgorithm::try_from(asked) {
+        Ok(proto::SigningAlgorithm::Unspecified) => Ok(None),
+        Ok(proto::SigningAlgorithm::Eddsa) => Ok(Some(Algorithm::EdDsa)),
+        Ok(proto::SigningAlgorithm::Es256) => Ok(Some(Algorithm::Es256)),
+        Err(_) => Err(Error::field("algorithm", "is not known")),
+    }
+}
+
+fn described(key: &SigningKeyDescription) -> proto::SigningKey {
+    let algorithm = match key.algorithm {
+        Algorithm::EdDsa => proto::SigningAlgorithm::Eddsa,
+        Algorithm::Es256 => proto::SigningAlgorithm::Es256,
+    };
+    let state = match key.life.state {
+        State::Prepared => proto::SigningKeyState::Prepared,
+        State::Active => proto::SigningKeyState::Active,
+        State::Retiring => proto::SigningKeyState::Retiring,
+        State::Retired => proto::SigningKeyState::Retired,
+        State::Revoked => proto::SigningKeyState::Revoked,
+    };
+    proto::SigningKey {
+        signing_key_id: key.id.to_string(),
+        algorithm: algorithm.into(),
+        state: state.into(),
+        prepare_time: Some(convert::timestamp(key.life.prepare_time)),
+        activate_time: key.life.activate_time.map(convert::timestamp),
+        retire_time: key.life.retire_time.map(convert::timestamp),
+        remove_time: key.life.remove_time.map(convert::timestamp),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A position made opaque, and bound to the log and to the stream that it came from.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
@@ -78,12 +78,25 @@ pub struct Cursor {
 
 /// Makes cursors opaque, and knows its own.
 #[derive(Debug, Clone)]
-pub struct CursorSeal(hmac::Key);
+pub struct CursorSeal {
+    key: hmac::Key,
+    older: Vec<hmac::Key>,
+}
 
 impl CursorSeal {
     /// Seals under a key that every replica derives alike.
     pub fn new(key: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            older: Vec::new(),
+        }
+    }
+
+    /// Knows what was sealed under `key`, too.
+    #[must_use]
+    pub fn knows(mut self, key: &[u8; 32]) -> Self {
+        self.older.push(hmac::Key::new(hmac::HMAC_SHA256, key));
+        self
     }
 
     /// The cursor as clients hold it.
@@ -94,7 +107,7 @@ impl CursorSeal {
         bytes.extend_from_slice(&cursor.position.0.to_be_bytes());
         bytes.extend_from_slice(&cursor.mark.0);
         bytes.extend_from_slice(&cursor.coverage.0);
-        let tag = hmac::sign(&self.0, &bytes);
+        let tag = hmac::sign(&self.key, &bytes);
         bytes.extend_from_slice(&tag.as_ref()[..TAG]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -114,10 +127,11 @@ impl CursorSeal {
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (body, tag) = bytes.split_at_checked(BODY)?;
-        let expected = hmac::sign(&self.0, body);
-        let authentic =
-            aws_lc_rs::constant_time::verify_slices_are_equal(&expected.as_ref()[..TAG], tag);
-        if authentic.is_err() || body[0] != VERSION {
+        let authentic = std::iter::once(&self.key).chain(&self.older).any(|key| {
+            let expected = hmac::sign(key, body);
+            constant_time::verify_slices_are_equal(&expected.as_ref()[..TAG], tag).is_ok()
+        });
+        if !authentic || body[0] != VERSION {
             return None;
         }
         Some(Cursor {
@@ -144,7 +158,9 @@ mod tests {
         };
         let text = seal.seal(&cursor);
         assert_eq!(seal.open(&text).unwrap(), cursor);
-        assert!(CursorSeal::new(&[8; 32]).open(&text).is_err());
+        let other = CursorSeal::new(&[8; 32]);
+        assert!(other.open(&text).is_err());
+        assert_eq!(other.knows(&[7; 32]).open(&text).unwrap(), cursor);
         for place in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };

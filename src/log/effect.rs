@@ -26,6 +26,8 @@ pub struct Pending {
     shared: Arc<Shared>,
     waits: Vec<Wait>,
     first: Option<(EventId, Timestamp)>,
+    /// The place of the first, where it is known.
+    first_position: Option<Position>,
     reached: Position,
 }
 
@@ -43,7 +45,9 @@ struct Wait {
 pub struct Effect {
     /// Its place; none where time ran out before it had one.
     pub position: Option<Position>,
-    /// The same place, to pass on as `min_cursor`; empty where there is none.
+    /// The place of the first of its entries, where it has several: `position` is that of the last.
+    pub first_position: Option<Position>,
+    /// The same place as `position`, to pass on as `min_cursor`; empty where there is none.
     pub cursor: String,
     /// When it became durable.
     pub commit_time: Timestamp,
@@ -80,6 +84,7 @@ impl Pending {
             shared,
             waits: Vec::new(),
             first: None,
+            first_position: None,
             reached: Position(0),
         }
     }
@@ -116,7 +121,12 @@ impl Pending {
     /// Waits for an entry that was appended earlier: whoever revokes what is already revoked.
     pub fn join(&mut self, found: &revocation_log::Found) {
         match found.position {
-            Some(position) => self.reached = self.reached.max(position),
+            Some(position) => {
+                self.reached = self.reached.max(position);
+                if self.first.is_none() {
+                    self.first_position = Some(position);
+                }
+            }
             None => self.wait_for(&found.event_id, true),
         }
         self.first
@@ -148,11 +158,14 @@ impl Pending {
     ///
     /// None where nothing was appended.
     pub async fn effect(mut self, until: WaitUntil) -> Option<Effect> {
-        let (_, commit_time) = self.first()?;
+        let (first, commit_time) = self.first()?;
         self.shared.wake();
         let mut position = Some(self.reached);
         for wait in &mut self.waits {
             let place = wait.place(&self.shared, until.placed).await;
+            if wait.event_id == first {
+                self.first_position = place;
+            }
             position = position
                 .zip(place)
                 .map(|(reached, place)| reached.max(place));
@@ -190,6 +203,7 @@ impl Pending {
         });
         Effect {
             position,
+            first_position: self.first_position,
             cursor: cursor.unwrap_or_default(),
             commit_time,
             effective,

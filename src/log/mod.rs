@@ -3,7 +3,7 @@
 //! A writer appends in its own transaction ([`Pending`]) and commits. On PostgreSQL the `sequencer` then gives the entry its
 //! place; on SQLite the append did. The `tail` reads what is new, in order and without a gap, applies it (`applied`), and
 //! only then does the writer learn the [`Effect`] and reply. Streams read what was applied, or the table where they are
-//! further behind. `retention` forgets the oldest. [`cursor`] makes places opaque. `tenancy` sees to it that a PostgreSQL
+//! further behind. `herald` tells who holds signing keys before an entry about one is applied. `retention` forgets the oldest. [`cursor`] makes places opaque. `tenancy` sees to it that a PostgreSQL
 //! database has one server at a time.
 //!
 //! Invariants: positions are dense from the floor to the head; nothing is applied before it is durable; a reply that calls a
@@ -12,6 +12,7 @@
 mod applied;
 pub mod cursor;
 mod effect;
+mod herald;
 mod retention;
 mod sequencer;
 mod tail;
@@ -34,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use applied::Applied;
 pub use effect::{Effect, Pending, WaitUntil};
+pub use herald::Herald;
 
 use self::{
     cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
@@ -78,6 +80,7 @@ struct Shared {
     /// Who waits for an entry's place: whoever wrote it, and those who found it there.
     waiting: Mutex<HashMap<EventId, Vec<oneshot::Sender<Position>>>>,
     tenancy: Tenancy,
+    herald: Herald,
     /// Turns at reading the table for those who are far behind: however many they are, others find a connection.
     table_reads: Semaphore,
 }
@@ -93,23 +96,35 @@ pub struct Progress {
     answered: u64,
 }
 
+/// What a log is opened with.
+#[derive(Debug)]
+pub struct Opening {
+    /// Which log it is.
+    pub identity: LogIdentity,
+    /// Makes its places opaque.
+    pub seal: CursorSeal,
+    /// Told of entries about signing keys.
+    pub herald: Herald,
+    /// The database was empty: there is no other server to wait for.
+    pub new: bool,
+}
+
 impl RevocationLog {
-    /// Loads the log and follows it until `stop`; on a `new` database there is no other server to wait for. Fails where the database has another server, or cannot be read.
+    /// Loads the log and follows it until `stop`. Fails where the database has another server, or cannot be read.
     pub async fn open(
         db: Database,
         clock: Clock,
-        identity: LogIdentity,
-        seal: CursorSeal,
-        new: bool,
+        opening: Opening,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let (tenancy, lock) = Tenancy::take(&db, new).await?;
+        let (tenancy, lock) = Tenancy::take(&db, opening.new).await?;
         let shared = Arc::new(Shared {
             db,
             clock,
-            identity,
-            seal,
+            identity: opening.identity,
+            seal: opening.seal,
+            herald: opening.herald,
             applied: RwLock::new(Applied::default()),
             place: watch::Sender::new(Position::default()),
             progress: watch::Sender::new(Progress::default()),

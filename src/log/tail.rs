@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Applied, Progress, Shared, cursor::Coverage};
 use crate::{
-    domain::revocation::{Entry, Position},
+    domain::revocation::{Entry, Position, Subject},
     error::{Error, Result},
     storage::{Engine, revocation_log},
 };
@@ -31,6 +31,8 @@ pub(super) async fn load(shared: &Shared) -> Result<()> {
             break;
         }
     }
+    // Keys may have changed without an entry that is still remembered.
+    shared.herald.tell().await?;
     let position = fresh.position();
     seal_cursor(shared, &mut fresh);
     let newest = fresh.newest();
@@ -121,7 +123,7 @@ async fn read_on(shared: &Shared) -> Result<()> {
             shared.tenancy.suspend();
             return load_again(shared).await;
         }
-        take_in(shared, entries)?;
+        take_in(shared, entries).await?;
         if last {
             shared.progress.send_replace(Progress {
                 position: *shared.place.borrow(),
@@ -148,9 +150,12 @@ fn follows(entries: &[Entry], position: Position) -> bool {
 }
 
 /// Applies, then tells those who wait.
-fn take_in(shared: &Shared, entries: Vec<Entry>) -> Result<()> {
+async fn take_in(shared: &Shared, entries: Vec<Entry>) -> Result<()> {
     if entries.is_empty() {
         return Ok(());
+    }
+    if entries.iter().any(is_about_signing_key) {
+        shared.herald.tell().await?;
     }
     let (position, taken) = {
         let mut applied = shared
@@ -164,6 +169,10 @@ fn take_in(shared: &Shared, entries: Vec<Entry>) -> Result<()> {
     shared.place.send_replace(position);
     shared.tell_waiting(&taken);
     Ok(())
+}
+
+fn is_about_signing_key(entry: &Entry) -> bool {
+    matches!(entry.decision.subject, Subject::SigningKey(_))
 }
 
 fn apply(shared: &Shared, applied: &mut Applied, entries: Vec<Entry>) -> Result<Vec<Arc<Entry>>> {

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use rustix::fs::{Access, access};
 
-use super::run::{database_settings, existing_master_key, first_password};
+use super::run::{database_settings, existing_master_keys, first_password};
 use crate::{
     config::Settings,
     error::{Error, Result},
@@ -14,7 +14,7 @@ use crate::{
 pub fn check(settings: &Settings) -> Result<()> {
     let mut checked = vec![
         check_data_dir(settings),
-        existing_master_key(settings).map(|_| ()),
+        existing_master_keys(settings).map(|_| ()),
         database_settings(settings).check(),
     ];
     // Only an empty database takes it. Whether one in PostgreSQL is empty cannot be seen from here.
@@ -53,7 +53,7 @@ fn check_data_dir(settings: &Settings) -> Result<()> {
 
 /// Whether a server puts files into a directory that is there: its database, or its master key.
 fn makes_something(settings: &Settings) -> bool {
-    settings.database.url.is_none() || matches!(existing_master_key(settings), Ok(None))
+    settings.database.url.is_none() || matches!(existing_master_keys(settings), Ok(None))
 }
 
 fn is_further_up(error: &io::Error) -> bool {

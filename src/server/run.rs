@@ -20,16 +20,21 @@ use crate::{
         bootstrap::{self, FirstPassword},
         credentials::Credentials,
         forgetting,
-        keyring::{Keyring, master_key::MasterKey},
+        keyring::{
+            Keyring,
+            master_key::MasterKey,
+            master_keys::{self, MasterKeys},
+        },
         last_use::{self, LastUse},
         page::PageSeal,
         sign_in::{
             hashing::{Hashing, HashingSettings},
             throttle::Throttle,
         },
+        signing_keys::{Policy, rotation},
     },
     clock::Clock,
-    config::Settings,
+    config::{Settings, SigningAlgorithm},
     domain::jwt::Algorithm,
     error::{Error, Result},
     grpc::{
@@ -38,7 +43,7 @@ use crate::{
         space_service::Spaces, token_service::Tokens, user_service::Users,
     },
     http::jwks::{JwksDocument, JwksSource},
-    log::{RevocationLog, cursor::CursorSeal},
+    log::{Herald, Opening, RevocationLog, cursor::CursorSeal},
     proto::{
         api_key_service_server::ApiKeyServiceServer,
         revocation_service_server::RevocationServiceServer, role_service_server::RoleServiceServer,
@@ -91,6 +96,10 @@ pub async fn run_with(
         stop.clone(),
     ));
     background.spawn(report_connections(authority.db.clone(), stop.clone()));
+    background.spawn(rotation::rotate_regularly(
+        Arc::clone(&authority),
+        stop.clone(),
+    ));
     let taken_over = authority.log.taken_over();
     background.spawn(watch_over(
         Arc::clone(&authority),
@@ -127,40 +136,71 @@ pub async fn open(
     make_data_dir(settings)?;
     let db = Database::open(&database_settings(settings)).await?;
     storage::migrate_up(&db).await?;
-    let master_key = master_key(settings)?;
+    let master_keys = Arc::new(master_keys(settings, &db).await?);
     let hashing = Hashing::new(&hashing_settings(settings))?;
-    let first = first_password(settings);
+    let (policy, first) = (signing_policy(settings), first_password(settings));
     let now = clock.now();
     let (identity, new) =
-        bootstrap::ensure(&db, &master_key, &hashing, &first, Algorithm::EdDsa, now).await?;
-    let seal = CursorSeal::new(&*master_key.derive("cursors")?);
-    let log = RevocationLog::open(
-        db.clone(),
-        clock.clone(),
+        bootstrap::ensure(&db, &master_keys, &hashing, &first, policy.algorithm, now).await?;
+    let keyring = Arc::new(Keyring::load(db.clone(), Arc::clone(&master_keys)).await?);
+    let (seal, pages) = seals(&master_keys)?;
+    let throttle_key = master_keys.first().derive("sign-in throttle")?;
+    let opening = Opening {
         identity,
         seal,
+        herald: herald(&keyring),
         new,
-        tasks,
-        stop.clone(),
-    )
-    .await?;
-    let keyring = Keyring::load(db.reader(), &master_key).await?;
+    };
+    let log = RevocationLog::open(db.clone(), clock.clone(), opening, tasks, stop.clone()).await?;
+    // Not before the database is this server's: another one may not have the new master key yet.
+    master_keys::reseal(&db, &master_keys, now).await?;
     Ok(Arc::new(Authority {
         issuer: settings.issuer.as_str().into(),
-        pages: PageSeal::new(&*master_key.derive("page tokens")?),
+        pages,
         credentials: Credentials::default(),
         last_use: LastUse::default(),
-        throttle: Throttle::new(
-            &*master_key.derive("sign-in throttle")?,
-            settings.sign_in.trusted_networks.clone(),
-        ),
+        throttle: Throttle::new(&*throttle_key, settings.sign_in.trusted_networks.clone()),
         db,
         clock,
         log,
         keyring,
-        master_key,
+        signing_keys: policy,
+        master_keys,
         hashing,
     }))
+}
+
+/// What makes places and pages opaque, and knows those that were made under any master key.
+fn seals(master_keys: &MasterKeys) -> Result<(CursorSeal, PageSeal)> {
+    const CURSORS: &str = "cursors";
+    const PAGES: &str = "page tokens";
+    let first = master_keys.first();
+    let mut cursors = CursorSeal::new(&*first.derive(CURSORS)?);
+    let mut pages = PageSeal::new(&*first.derive(PAGES)?);
+    for other in master_keys.others() {
+        cursors = cursors.knows(&*other.derive(CURSORS)?);
+        pages = pages.knows(&*other.derive(PAGES)?);
+    }
+    Ok((cursors, pages))
+}
+
+fn herald(keyring: &Arc<Keyring>) -> Herald {
+    let keyring = Arc::clone(keyring);
+    Herald::new(move || {
+        let keyring = Arc::clone(&keyring);
+        async move { keyring.reload().await }
+    })
+}
+
+fn signing_policy(settings: &Settings) -> Policy {
+    let period = settings.signing_keys.rotation_period;
+    Policy {
+        algorithm: match settings.signing_keys.algorithm {
+            SigningAlgorithm::EdDsa => Algorithm::EdDsa,
+            SigningAlgorithm::Es256 => Algorithm::Es256,
+        },
+        rotation_period: Some(period).filter(|period| !period.is_zero()),
+    }
 }
 
 fn make_data_dir(settings: &Settings) -> Result<()> {
@@ -206,27 +246,40 @@ pub fn hashing_settings(settings: &Settings) -> HashingSettings {
     }
 }
 
-/// The master key: as configured, or the one in the data directory, made there where there is none.
-fn master_key(settings: &Settings) -> Result<MasterKey> {
-    match existing_master_key(settings)? {
-        Some(key) => Ok(key),
-        None => MasterKey::generate(&master_key_path(settings)),
+/// The master keys: as configured, or the one in the data directory. That is made where there is none and the database is empty:
+/// what an existing one was sealed with cannot be made again.
+async fn master_keys(settings: &Settings, db: &Database) -> Result<MasterKeys> {
+    if let Some(keys) = existing_master_keys(settings)? {
+        return Ok(keys);
     }
+    let path = master_key_path(settings);
+    if let Some(row) = storage::authority::find(db.reader()).await? {
+        return Err(Error::internal(format!(
+            "there is no master key file {}, and the database was sealed with the master key {}",
+            path.display(),
+            row.master_key_id
+        )));
+    }
+    Ok(MasterKeys::new(MasterKey::generate(&path)?, Vec::new()))
 }
 
-/// The master key, unless it is still to be made.
-pub(super) fn existing_master_key(settings: &Settings) -> Result<Option<MasterKey>> {
+/// The master keys, unless one is still to be made.
+pub(super) fn existing_master_keys(settings: &Settings) -> Result<Option<MasterKeys>> {
     if let Some(text) = &settings.master_key {
-        return MasterKey::from_base64(text.expose(), "master_key").map(Some);
+        let key = MasterKey::from_base64(text.expose(), "master_key")?;
+        return Ok(Some(MasterKeys::new(key, Vec::new())));
     }
-    match settings.master_key_file.as_slice() {
-        [] => {
-            let path = master_key_path(settings);
-            path.exists().then(|| MasterKey::load(&path)).transpose()
-        }
-        [path] => MasterKey::load(path).map(Some),
-        _ => Err(Error::internal("this version takes one master key")),
-    }
+    let made_up = [master_key_path(settings)];
+    let paths = match settings.master_key_file.as_slice() {
+        [] if !made_up[0].exists() => return Ok(None),
+        [] => &made_up,
+        paths => paths,
+    };
+    let keys: Result<Vec<MasterKey>> = paths.iter().map(|path| MasterKey::load(path)).collect();
+    let mut keys = keys?.into_iter();
+    Ok(keys
+        .next()
+        .map(|first| MasterKeys::new(first, keys.collect())))
 }
 
 fn master_key_path(settings: &Settings) -> PathBuf {

@@ -2,7 +2,10 @@
 
 use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
 
-use super::entity::{HiddenBytes, authority};
+use super::{
+    entity::{HiddenBytes, authority},
+    statement::execute,
+};
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
@@ -49,5 +52,16 @@ pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestam
     authority::Entity::insert(model.into_active_model())
         .exec_without_returning(db)
         .await?;
+    Ok(())
+}
+
+/// Writes which master key seals from now on.
+pub async fn set_master_key(
+    db: &impl ConnectionTrait,
+    key_check: &[u8],
+    master_key_id: &str,
+) -> Result<()> {
+    let sql = "UPDATE authority SET key_check = $1, master_key_id = $2 WHERE authority_id = 1";
+    execute(db, sql, [key_check.to_vec().into(), master_key_id.into()]).await?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::support::{PASSWORD, Server, as_caller, both, key, refused, revocation_of};
 
 /// The rows of an action: space, resource and details of each.
-async fn rows(server: &Server, action: &str) -> Vec<(String, String, Value)> {
+pub(crate) async fn rows(server: &Server, action: &str) -> Vec<(String, String, Value)> {
     let db = server.authority.db.reader();
     let sql = "SELECT space_id, resource_id, CAST(details AS text) AS details FROM audit_events WHERE action = $1
                ORDER BY audit_event_id";

@@ -47,8 +47,12 @@ fn a_master_key_that_is_none_is_refused_and_not_shown() {
             Some(text) => write(&files, name, text, mode),
             None => files.path().join(name).to_str().unwrap().to_owned(),
         };
-        let said = refusal(data.path(), &[("TOKEN_AUTHORITY_MASTER_KEY_FILE", &path)]);
-        assert!(said.contains(why), "{name}: {said}");
+        let first = write(&files, "first", &good, 0o600);
+        // One that is none is no better behind one that is.
+        for path in [path.clone(), format!("{first},{path}")] {
+            let said = refusal(data.path(), &[("TOKEN_AUTHORITY_MASTER_KEY_FILE", &path)]);
+            assert!(said.contains(why), "{name}: {said}");
+        }
     }
 }
 

@@ -198,8 +198,6 @@ async fn no_text_is_more_than_text_on_either_engine() {
             .filter(|(_, (code, reason, _))| {
                 !is_defined(*code) || (*code == Code::Ok) != reason.is_empty()
             })
-            // Signing keys cannot be revoked yet.
-            .filter(|(what, _)| !what.contains("signing_key_id"))
             .collect();
         assert!(odd.is_empty(), "{engine:?}: {odd:#?}");
         server.stop().await;

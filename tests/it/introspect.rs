@@ -397,7 +397,14 @@ both!(a_cursor_that_is_none_is_refused, async |server| {
         .await
         .unwrap()
         .cursor;
-    let seal = CursorSeal::new(&server.authority.master_key.derive("cursors").unwrap());
+    let seal = CursorSeal::new(
+        &server
+            .authority
+            .master_keys
+            .first()
+            .derive("cursors")
+            .unwrap(),
+    );
     let foreign = seal.seal(&Cursor {
         log: LogIdentity([7; 16]),
         position: Position(1),

@@ -59,6 +59,7 @@ mod revoking;
 mod rotate;
 mod secrets;
 mod sign_in;
+mod signing_keys;
 mod slow_subscribers;
 mod tenants;
 mod throttle;

@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::support::{Engine, binary::Binary, reason, run_on};
 
 /// Fetches a path by HTTP/1.1: head and body.
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

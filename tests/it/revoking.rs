@@ -218,13 +218,6 @@ both!(who_may_not_is_refused, async |server| {
     assert_eq!(status.unwrap_err().code(), Code::Unauthenticated);
 });
 
-both!(a_signing_key_is_for_later, async |server| {
-    let admin = server.admin().await.access_token;
-    let request = revocation_of(Subject::SigningKeyId("kid".to_owned()), "");
-    let status = create(server, &admin, request).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-});
-
 both!(
     a_call_that_does_not_wait_still_learns_its_place,
     async |server| {

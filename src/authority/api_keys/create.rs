@@ -12,7 +12,7 @@ use crate::{
     },
     clock::Timestamp,
     domain::{
-        api_key::{ApiKey, Bounds},
+        api_key::{ApiKey, ApiKeyToken, Bounds},
         ids::ApiKeyId,
         permission,
         standing::{Space, Standing},
@@ -75,7 +75,8 @@ pub async fn create(
     let owner = owner_now(transaction, &owner).await?;
     let seed = random::bytes::<32>()?;
     let id = ApiKeyId::random()?;
-    let token = derive_token(&authority.master_key, &space.key_prefix, &id, 1, &seed)?;
+    let master_key = authority.master_keys.first();
+    let token = derive_token(master_key, &space.key_prefix, &id, 1, &seed)?;
     let key = NewApiKey {
         id: &id,
         owner: &owner,
@@ -187,8 +188,29 @@ pub(super) async fn answer_again(authority: &Authority, answer: &Answer) -> Resu
             "the key was rotated since",
         ));
     }
-    let token = derive_token(&authority.master_key, &key.prefix, &id, number, &seed)?;
+    let token = derived_before(authority, &key, &seed).await?;
     Ok(Minted { key, token })
+}
+
+/// The current secret, made of `seed` again under the master key that it was made under: the first one may have been another.
+async fn derived_before(
+    authority: &Authority,
+    key: &ApiKey,
+    seed: &[u8; 32],
+) -> Result<ApiKeyToken> {
+    let number = key.current_secret;
+    let stored = storage::api_keys::load(authority.db.reader(), &key.id).await?;
+    let secrets = stored.map(|stored| stored.secrets).unwrap_or_default();
+    let secret = secrets.iter().find(|secret| secret.number == number);
+    for master_key in authority.master_keys.iter() {
+        let token = derive_token(master_key, &key.prefix, &key.id, number, seed)?;
+        if secret.is_some_and(|secret| secret.digest == token.digest()) {
+            return Ok(token);
+        }
+    }
+    Err(Error::internal(
+        "a secret was made under a master key that is not configured",
+    ))
 }
 
 /// A key that is known to be there.

@@ -106,7 +106,13 @@ impl Rotation {
     ) -> Result<Rotated> {
         let (id, number) = (&self.key.id, self.key.current_secret + 1);
         let seed = random::bytes::<32>()?;
-        let token = derive_token(&authority.master_key, &self.key.prefix, id, number, &seed)?;
+        let token = derive_token(
+            authority.master_keys.first(),
+            &self.key.prefix,
+            id,
+            number,
+            &seed,
+        )?;
         let mut change = Change::begin(authority, Some(caller), Locks::default()).await?;
         let transaction = &change.transaction;
         storage::api_keys::advance_secret(transaction, id, self.key.current_secret, self.now)

@@ -146,6 +146,11 @@ impl MasterKey {
         Ok(sealed)
     }
 
+    /// Whether this key sealed it, by what it says of itself.
+    pub fn has_sealed(&self, sealed: &[u8]) -> bool {
+        split(sealed).is_some_and(|(id, _, _)| id == self.id.as_bytes())
+    }
+
     /// Decrypts what [`MasterKey::seal`] made. `INTERNAL` where another key made it, it was changed, or `associated` is not
     /// the same.
     pub fn open(&self, sealed: &[u8], associated: &[u8]) -> Result<Zeroizing<Vec<u8>>> {

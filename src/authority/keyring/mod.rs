@@ -1,50 +1,54 @@
-//! The keys that sign: one is active, one more is published ahead of its time, and those before stay published until their
-//! last token has expired.
+//! The keys that sign, as this process holds them: one is active, one more is published ahead of its time, and those before
+//! stay published until their last token has expired.
 //!
-//! [`master_key`] seals their private halves; what it seals never leaves the process unsealed.
+//! [`master_key`] seals their private halves; what it seals never leaves the process unsealed. [`master_keys`] are all that are
+//! configured. What changes keys is in [`super::signing_keys`]: here they are read, and read again whenever the log speaks of
+//! one, before that entry counts as applied.
 
 pub mod master_key;
+pub mod master_keys;
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
-use self::master_key::MasterKey;
-use super::Authority;
+use self::{master_key::MasterKey, master_keys::MasterKeys};
 use crate::{
     clock::Timestamp,
     domain::{
         ids::SigningKeyId,
-        jwt::{AccessToken, Algorithm, KeySet, SigningKey, VerifyingKey},
+        jwt::{Algorithm, KeySet, SigningKey, VerifyingKey},
+        signing_key::{Life, SigningKeyDescription, State},
     },
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     storage::{
-        ConnectionTrait, Transaction,
-        signing_keys::{self, State, StoredSigningKey},
+        Database, Transaction,
+        signing_keys::{self, StoredSigningKey},
     },
 };
 
-/// How long verifiers may keep the key set.
-pub const MAX_AGE: Duration = Duration::from_mins(5);
-/// How often a token with an unknown `kid` may cost a read.
+/// How often tokens with an unknown `kid` may cost a read.
 const LEARN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The keys as they stand.
 #[derive(Debug)]
 pub struct Keyring {
+    db: Database,
+    master_keys: Arc<MasterKeys>,
     published: ArcSwap<Published>,
-    active: ArcSwap<SigningKey>,
     changed: watch::Sender<()>,
-    learning: Mutex<()>,
-    /// When the keys were last read because of an unknown one, in microseconds since 1970.
-    learned: AtomicI64,
+    /// How many times reading them was begun.
+    begun: AtomicU64,
+    /// Which of those reads is in place.
+    in_place: Mutex<u64>,
+    learned: tokio::sync::Mutex<Option<Learned>>,
 }
 
 /// The public halves, as everyone may see them.
@@ -54,18 +58,30 @@ pub struct Published {
     pub keys: KeySet,
     /// The JWK set (RFC 7517 section 5), byte for byte as it is served.
     pub jwks_json: Arc<str>,
+    /// What signs, of the same moment; none where its private half cannot be had.
+    active: Option<Arc<SigningKey>>,
+}
+
+/// When the keys were last read because of an unknown one, and whether they could be.
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    time: Timestamp,
+    failed: bool,
 }
 
 impl Keyring {
-    /// Loads the keys. Fails where one cannot be unsealed, or none is active.
-    pub async fn load(db: &impl ConnectionTrait, master_key: &MasterKey) -> Result<Self> {
-        let (published, active) = read(db, master_key).await?;
+    /// Loads the keys. Fails where none is active, or that one cannot be unsealed.
+    pub async fn load(db: Database, master_keys: Arc<MasterKeys>) -> Result<Self> {
+        let stored = signing_keys::published(db.reader()).await?;
+        let active = active(&stored, None, &master_keys)?;
         Ok(Self {
-            published: ArcSwap::from_pointee(published),
-            active: ArcSwap::from_pointee(active),
+            db,
+            published: ArcSwap::from_pointee(Published::new(&stored, Some(active))),
+            master_keys,
             changed: watch::Sender::new(()),
-            learning: Mutex::new(()),
-            learned: AtomicI64::new(i64::MIN),
+            begun: AtomicU64::new(0),
+            in_place: Mutex::new(0),
+            learned: tokio::sync::Mutex::new(None),
         })
     }
 
@@ -84,67 +100,107 @@ impl Keyring {
         self.changed.subscribe()
     }
 
-    /// The `kid` that signs now.
-    pub fn active_id(&self) -> SigningKeyId {
-        self.active.load().id().clone()
+    /// What signs now. `INTERNAL` where its private half cannot be had.
+    pub fn active(&self) -> Result<Arc<SigningKey>> {
+        let active = self.published.load().active.clone();
+        active.ok_or_else(|| Error::internal("no signing key can be used"))
     }
 
-    /// Signs. `FAILED_PRECONDITION/TOKEN_TOO_LARGE` where it would be longer than 4 KiB.
-    pub fn sign(&self, token: &AccessToken) -> Result<String> {
-        self.active.load().sign(token)
-    }
-
-    /// Reads the keys again because a token named an unknown one: shared by all that ask, and at most once a second. Whether
-    /// it was read.
-    pub(super) async fn learn_new_keys(&self, authority: &Authority) -> Result<bool> {
-        let asked = authority.clock.now().micros();
-        let pause = i64::try_from(LEARN_PAUSE.as_micros()).unwrap_or(i64::MAX);
-        // A clock that was set back must not keep new keys from being learned.
-        let recent = |now: i64| {
-            (0..pause).contains(&now.saturating_sub(self.learned.load(Ordering::SeqCst)))
-        };
-        if recent(asked) {
-            return Ok(false);
+    /// Reads the keys again, and fails where that cannot be done.
+    ///
+    /// Reads may overlap. The one that was begun last counts, whichever is done first: what was revoked is never put back by a
+    /// read that began before.
+    pub async fn reload(&self) -> Result<()> {
+        let turn = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let stored = signing_keys::published(self.db.reader()).await?;
+        let mut in_place = self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
+        if turn < *in_place {
+            return Ok(());
         }
-        let _one_at_a_time = self.learning.lock().await;
-        if recent(asked) {
-            return Ok(true);
-        }
-        self.learned.store(asked, Ordering::SeqCst);
-        let (published, active) = read(authority.db.reader(), &authority.master_key).await?;
-        if published.jwks_json != self.published.load().jwks_json {
-            self.published.store(Arc::new(published));
+        *in_place = turn;
+        let before = self.published.load();
+        let active = active(&stored, before.active.as_ref(), &self.master_keys)
+            .inspect_err(|error| tracing::error!(error = ?error, "signing_key.none_can_be_used"));
+        let fresh = Published::new(&stored, active.ok());
+        let changed = fresh.jwks_json != before.jwks_json;
+        self.published.store(Arc::new(fresh));
+        if changed {
             self.changed.send_replace(());
         }
-        if *active.id() != self.active_id() {
-            self.active.store(Arc::new(active));
+        Ok(())
+    }
+
+    /// Reads the keys again because a token named an unknown one: shared by all that ask, and at most once a second.
+    /// UNAVAILABLE where that read failed: nothing is known of such a token then.
+    pub(super) async fn learn_new_keys(&self, now: Timestamp) -> Result<()> {
+        let mut learned = self.learned.lock().await;
+        let last = match *learned {
+            Some(last) if last.is_recent(now) => last,
+            Some(_) | None => {
+                let read = self.reload().await;
+                let failed = read
+                    .inspect_err(|error| tracing::warn!(error = ?error, "signing_keys.unread"))
+                    .is_err();
+                *learned.insert(Learned { time: now, failed })
+            }
+        };
+        if last.failed {
+            return Err(Error::new(
+                Reason::DatabaseUnavailable,
+                "the signing keys cannot be read",
+            )
+            .retry_after(LEARN_PAUSE));
         }
-        Ok(true)
+        Ok(())
     }
 }
 
-async fn read(
-    db: &impl ConnectionTrait,
-    master_key: &MasterKey,
-) -> Result<(Published, SigningKey)> {
-    let mut published = Vec::new();
-    let mut active = None;
-    for stored in signing_keys::published(db).await? {
-        published.push(VerifyingKey::new(stored.algorithm, &stored.public_key)?);
-        if stored.state == State::Active {
-            active = Some(unseal(&stored, master_key)?);
-        }
+impl Learned {
+    /// A clock that was set back must not keep new keys from being learned for long.
+    fn is_recent(self, now: Timestamp) -> bool {
+        now.since(self.time).max(self.time.since(now)) < LEARN_PAUSE
     }
-    let keys: KeySet = published.into_iter().collect();
-    let jwks_json = keys.to_jwks_json().into();
-    let active = active.ok_or_else(|| Error::internal("no signing key is active"))?;
-    Ok((Published { keys, jwks_json }, active))
 }
 
-fn unseal(stored: &StoredSigningKey, master_key: &MasterKey) -> Result<SigningKey> {
-    let bound = bound_in(&stored.id, stored.algorithm);
-    let private = master_key.open(&stored.sealed_private_key, &bound)?;
-    SigningKey::from_private(stored.algorithm, &private)
+impl Published {
+    fn new(stored: &[StoredSigningKey], active: Option<Arc<SigningKey>>) -> Self {
+        let keys: KeySet = stored.iter().filter_map(public_half).collect();
+        Self {
+            jwks_json: keys.to_jwks_json().into(),
+            keys,
+            active,
+        }
+    }
+}
+
+/// The public half, where it is the one that its `kid` names: a row that is spoilt harms nobody else.
+fn public_half(stored: &StoredSigningKey) -> Option<VerifyingKey> {
+    let described = &stored.described;
+    let key = VerifyingKey::new(described.algorithm, &stored.public_key);
+    let key = key.ok().filter(|key| *key.id() == described.id);
+    if key.is_none() {
+        tracing::error!(signing_key.id = %described.id, "signing_key.unreadable");
+    }
+    key
+}
+
+/// The active key, unsealed unless it is the one from `before`.
+fn active(
+    stored: &[StoredSigningKey],
+    before: Option<&Arc<SigningKey>>,
+    master_keys: &MasterKeys,
+) -> Result<Arc<SigningKey>> {
+    let active = stored
+        .iter()
+        .find(|key| key.described.life.state == State::Active)
+        .ok_or_else(|| Error::internal("no signing key is active"))?;
+    let id = &active.described.id;
+    if let Some(known) = before.filter(|known| known.id() == id) {
+        return Ok(Arc::clone(known));
+    }
+    let algorithm = active.described.algorithm;
+    let private = master_keys.open(&active.sealed_private_key, &bound_in(id, algorithm))?;
+    SigningKey::from_private(algorithm, &private).map(Arc::new)
 }
 
 /// What a sealed private key cannot be used without: the `kid` and the algorithm that it was sealed for.
@@ -157,21 +213,20 @@ pub async fn make(
     transaction: &Transaction,
     master_key: &MasterKey,
     algorithm: Algorithm,
-    state: State,
-    now: Timestamp,
-) -> Result<SigningKeyId> {
+    life: Life,
+) -> Result<SigningKeyDescription> {
     let key = SigningKey::generate(algorithm)?;
     let stored = StoredSigningKey {
-        id: key.id().clone(),
-        algorithm,
+        described: SigningKeyDescription {
+            id: key.id().clone(),
+            algorithm,
+            life,
+        },
         public_key: key.public_bytes().to_vec(),
         sealed_private_key: master_key
             .seal(&key.private_bytes()?, &bound_in(key.id(), algorithm))?,
         master_key_id: master_key.id().to_owned(),
-        state,
-        prepare_time: now,
-        activate_time: (state == State::Active).then_some(now),
     };
     signing_keys::insert(transaction, &stored).await?;
-    Ok(stored.id)
+    Ok(stored.described)
 }

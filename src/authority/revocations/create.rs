@@ -1,10 +1,12 @@
-//! Revokes by reference: one token or session, or everything that a user, an API key, a role or a space stands behind.
+//! Revokes by reference: one token or session, or everything that a user, an API key, a role, a space or a signing key stands
+//! behind.
 
 use crate::{
     authority::{
         Authority, api_keys, audit,
         caller::Caller,
         idempotency::{Answer, Request},
+        signing_keys,
     },
     clock::Timestamp,
     domain::{
@@ -74,6 +76,13 @@ pub async fn create(
         target.reason = reason;
         return finish(target, pending, until).await;
     }
+    if let Subject::SigningKey(id) = &target.subject {
+        let (reason, comment) = (target.reason, &wanted.comment);
+        let (pending, reason) =
+            signing_keys::revoke::end(authority, caller, id, reason, comment, request).await?;
+        target.reason = reason;
+        return finish(target, pending, until).await;
+    }
     let mut pending = authority.log.pending();
     let transaction = authority.db.begin().await?;
     if let Some(found) = already(&transaction, &target).await? {
@@ -81,6 +90,8 @@ pub async fn create(
         target.reason = found.reason;
         return finish(target, pending, until).await;
     }
+    // First, since it is the entry that the answer tells of.
+    let event_id = pending.append(&transaction, &target, now).await?;
     if !wanted.keep_api_keys {
         let spared = keys_of_spared(&transaction, &target).await?;
         end_api_keys(&transaction, &target, now).await?;
@@ -89,7 +100,6 @@ pub async fn create(
             pending.append(&transaction, &decision, now).await?;
         }
     }
-    let event_id = pending.append(&transaction, &target, now).await?;
     if let Some(request) = request {
         let answer = Answer::event(&event_id);
         request.remember(&transaction, answer, now).await?;
@@ -113,6 +123,13 @@ async fn resolve(authority: &Authority, caller: &Caller, wanted: &Wanted) -> Res
         (Subject::ApiKey(id), InSpace::Named(space)) => {
             let space_id = space_of_key(authority, caller, id, space).await?;
             (wanted.subject.clone(), Some(space_id))
+        }
+        (Subject::SigningKey(_), InSpace::Named(beside)) => {
+            caller.require_in_system(permission::SIGNING_KEYS_WRITE)?;
+            if !beside.is_empty() {
+                return Err(Error::field("space", "a signing key is of every space"));
+            }
+            (wanted.subject.clone(), None)
         }
         (Subject::Space(named), InSpace::Named(beside)) => {
             if !beside.is_empty() {
@@ -288,7 +305,7 @@ async fn finish(target: Decision, pending: Pending, until: WaitUntil) -> Result<
     let effect = pending.effect(until).await;
     let position = effect
         .as_ref()
-        .and_then(|effect| effect.position)
+        .and_then(|effect| effect.first_position)
         .unwrap_or(Position(0));
     let forget_time = create_time + FORGET_AFTER;
     Ok(Created {

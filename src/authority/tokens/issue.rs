@@ -208,7 +208,7 @@ pub(super) fn describe(
         session_id: SessionId::random()?,
         auth_time: issue_time,
         rev: rev.0,
-        signing_key_id: authority.keyring.active_id(),
+        signing_key_id: authority.keyring.active()?.id().clone(),
     })
 }
 
@@ -222,8 +222,9 @@ pub(super) fn end_with_key(mut claims: AccessToken, key: Option<&KeyRecord>) -> 
 
 /// Signs what a token says.
 pub(super) fn sign(authority: &Authority, mut claims: AccessToken) -> Result<IssuedToken> {
-    claims.signing_key_id = authority.keyring.active_id();
-    let access_token = authority.keyring.sign(&claims)?;
+    let key = authority.keyring.active()?;
+    claims.signing_key_id = key.id().clone();
+    let access_token = key.sign(&claims)?;
     Ok(IssuedToken {
         access_token,
         claims,

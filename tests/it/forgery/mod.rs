@@ -11,7 +11,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use serde_json::json;
-use token_authority::{proto, storage::signing_keys::State};
+use token_authority::{domain::signing_key::State, proto};
 use tonic::Code;
 
 use crate::support::{Forger, Server, as_caller, both, refused, rotate_request, unsigned};

@@ -4,8 +4,11 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use token_authority::{
-    domain::jwt::{Algorithm, SigningKey},
-    storage::signing_keys::{self, State},
+    domain::{
+        jwt::{Algorithm, SigningKey},
+        signing_key::State,
+    },
+    storage::signing_keys,
 };
 
 use super::Server;
@@ -25,11 +28,15 @@ impl Forger {
         let stored = signing_keys::published(server.authority.db.reader())
             .await
             .unwrap();
-        let stored = stored.into_iter().find(|key| key.state == state).unwrap();
-        let bound = format!("signing key {} {}", stored.algorithm.as_str(), stored.id);
+        let mut stored = stored.into_iter();
+        let stored = stored
+            .find(|key| key.described.life.state == state)
+            .unwrap();
+        let (id, algorithm) = (&stored.described.id, stored.described.algorithm);
+        let bound = format!("signing key {} {id}", algorithm.as_str());
         let private = server
             .authority
-            .master_key
+            .master_keys
             .open(&stored.sealed_private_key, bound.as_bytes())
             .unwrap();
         Self::new(&private, token)

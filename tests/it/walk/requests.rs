@@ -2,8 +2,9 @@
 
 use prost::Message;
 use token_authority::{
-    domain::ids::UserId,
+    domain::{ids::UserId, signing_key::State},
     proto::{self, revocation_subject::Subject},
+    storage::signing_keys,
 };
 
 use super::World;
@@ -25,7 +26,7 @@ pub(super) async fn message(world: &World<'_>, path: &str) -> Vec<u8> {
         "UserService" => of_users(world, method).await,
         "SpaceService" => of_spaces(world, method).await,
         "RoleService" => of_roles(world, method).await,
-        "SigningKeyService" => of_signing_keys(method),
+        "SigningKeyService" => of_signing_keys(world, method).await,
         _ => Vec::new(),
     }
 }
@@ -266,12 +267,18 @@ async fn of_roles(world: &World<'_>, method: &str) -> Vec<u8> {
     }
 }
 
-fn of_signing_keys(method: &str) -> Vec<u8> {
-    let signing_key_id = "A".repeat(43);
+/// About the oldest key that is prepared: there is always one.
+async fn of_signing_keys(world: &World<'_>, method: &str) -> Vec<u8> {
+    let keys = signing_keys::published(world.server.authority.db.reader());
+    let keys = keys.await.unwrap();
+    let mut prepared = keys
+        .iter()
+        .filter(|key| key.described.life.state == State::Prepared);
+    let signing_key_id = prepared.next().unwrap().described.id.to_string();
     match method {
         "ActivateSigningKey" => proto::ActivateSigningKeyRequest {
             signing_key_id,
-            force: false,
+            force: true,
         }
         .encode_to_vec(),
         "RevokeSigningKey" => proto::RevokeSigningKeyRequest {

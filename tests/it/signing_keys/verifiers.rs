@@ -1,0 +1,148 @@
+//! Verifiers that keep a key set for as long as they may, while keys rotate under load: no good token is ever refused.
+//!
+//! A verifier here is somebody else: it fetches the set as a service would, and checks tokens with a JWT library by itself.
+
+use std::time::Duration;
+
+use jsonwebtoken::{
+    DecodingKey, Validation, decode,
+    jwk::{AlgorithmParameters, JwkSet},
+};
+use serde_json::Value;
+use token_authority::{
+    authority::signing_keys::rotation,
+    clock::{Clock, Timestamp},
+    proto::SigningAlgorithm,
+};
+
+use super::{expiry_of, kid_of};
+use crate::support::{Engine, Server, TestDatabase, key};
+
+/// For how long a set may be kept, as its `max_age` says.
+const MAX_AGE: Duration = Duration::from_mins(5);
+const ISSUER: &str = "http://localhost:8080";
+
+/// Fetches a set and keeps it until it is as old as may be.
+struct Verifier {
+    fetched: Timestamp,
+    set: JwkSet,
+}
+
+impl Verifier {
+    async fn new(server: &Server) -> Self {
+        Self {
+            fetched: server.clock.now(),
+            set: serde_json::from_str(&server.jwks().await).unwrap(),
+        }
+    }
+
+    async fn verify(&mut self, server: &Server, token: &str) -> Result<Value, String> {
+        if server.clock.now().since(self.fetched) > MAX_AGE {
+            *self = Self::new(server).await;
+        }
+        let kid = kid_of(token);
+        let jwk = self.set.find(&kid).ok_or(format!("{kid} is not known"))?;
+        let algorithm = match &jwk.algorithm {
+            AlgorithmParameters::OctetKeyPair(_) => jsonwebtoken::Algorithm::EdDSA,
+            AlgorithmParameters::EllipticCurve(_) => jsonwebtoken::Algorithm::ES256,
+            other => return Err(format!("{other:?}")),
+        };
+        let mut validation = Validation::new(algorithm);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[ISSUER]);
+        // The test's clock is not the machine's.
+        validation.validate_exp = false;
+        let key = DecodingKey::from_jwk(jwk).map_err(|error| error.to_string())?;
+        let claims = decode::<Value>(token, &key, &validation);
+        claims
+            .map(|it| it.claims)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Rotates keys every hour while tokens are issued and verified; the tokens that are good.
+async fn rotate_under_load(
+    server: &Server,
+    api_key: &str,
+    verifiers: &mut [Verifier],
+) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    for minute in 0..190 {
+        server.clock.advance(Duration::from_mins(1));
+        let rotated = rotation::rotate(&server.authority);
+        let (rotated, one, other) =
+            tokio::join!(rotated, server.exchange(api_key), server.exchange(api_key));
+        rotated.unwrap();
+        tokens.extend([one.access_token, other.access_token]);
+        for (number, verifier) in verifiers.iter_mut().enumerate() {
+            // What is new, and something from before.
+            let newest = tokens.len() - 1 - number % 2;
+            for place in [newest, tokens.len() / 2, minute] {
+                let verdict = verifier.verify(server, &tokens[place]).await;
+                verdict.unwrap_or_else(|why| panic!("minute {minute}, verifier {number}: {why}"));
+            }
+        }
+    }
+    tokens
+}
+
+async fn no_verifier_refuses_a_good_token(engine: Engine) {
+    let Some(database) = TestDatabase::create(engine).await else {
+        eprintln!("skipped: TOKEN_AUTHORITY_TEST_POSTGRES names no server");
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    let clock = Clock::set_to(Clock::system().now());
+    let server = Server::start_in(database, data, clock, |settings| {
+        settings.signing_keys.rotation_period = Duration::from_hours(1);
+    })
+    .await;
+    let admin = server.admin().await.access_token;
+    let (_, api_key) = server.made_key(&admin, key(&[])).await;
+    // Both algorithms take their turn.
+    server
+        .prepare(&admin, SigningAlgorithm::Es256)
+        .await
+        .unwrap();
+    let mut verifiers = Vec::new();
+    for _ in 0..6 {
+        verifiers.push(Verifier::new(&server).await);
+        server.clock.advance(Duration::from_secs(50));
+    }
+    let tokens = rotate_under_load(&server, &api_key, &mut verifiers).await;
+    let mut kids: Vec<String> = tokens.iter().map(|token| kid_of(token)).collect();
+    kids.dedup();
+    assert_eq!(kids.len(), 4, "three rotations");
+
+    // Whatever is not expired is good, to the last minute, here and there.
+    let mut judged = 0;
+    for _ in 0..27 {
+        server.clock.advance(Duration::from_hours(1));
+        server.rotate_keys().await;
+        let now = server.clock.now().seconds();
+        let alive = tokens.iter().filter(|token| expiry_of(token) > now);
+        let caller = server.admin().await.access_token;
+        for token in alive.step_by(17) {
+            verifiers[0].verify(&server, token).await.unwrap();
+            server.verdict(&caller, token).await.unwrap();
+            judged += 1;
+        }
+    }
+    assert!(judged > 400, "{judged}");
+    server.rotate_keys().await;
+    let jwks = server.jwks().await;
+    assert!(kids.iter().all(|kid| !jwks.contains(kid)), "all are over");
+    let mut late = Verifier::new(&server).await;
+    assert!(late.verify(&server, &tokens[0]).await.is_err());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite() {
+    no_verifier_refuses_a_good_token(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres() {
+    no_verifier_refuses_a_good_token(Engine::Postgres).await;
+}
