@@ -1,5 +1,6 @@
 //! The server as a whole: how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
 
+mod audit;
 mod recover;
 mod run;
 
@@ -20,6 +21,7 @@ use crate::{
     telemetry::metrics,
 };
 
+pub use audit::verify_audit;
 pub use recover::recover;
 pub use run::{database_settings, hashing_settings, master_key, open, run, run_with};
 

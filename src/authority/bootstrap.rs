@@ -72,7 +72,8 @@ pub async fn ensure(
 
 const ADMIN: &str = "admin";
 
-fn check(row: &AuthorityRow, master_key: &MasterKey) -> Result<LogIdentity> {
+/// Says which log the database of this row holds. INTERNAL where the master key is not the one of the database.
+pub fn check(row: &AuthorityRow, master_key: &MasterKey) -> Result<LogIdentity> {
     if row.key_check == master_key.check_value()? {
         return Ok(LogIdentity(row.log_identity));
     }

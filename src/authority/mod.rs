@@ -25,6 +25,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use self::{
+    audit::refusals::Refusals,
     credentials::Credentials,
     keyring::{Keyring, master_key::MasterKey},
     last_use::LastUse,
@@ -63,6 +64,8 @@ pub struct Authority {
     pub pages: PageSeal,
     /// When API keys were used.
     pub last_use: LastUse,
+    /// Refusals that the audit log does not have yet.
+    pub refusals: Refusals,
 }
 
 /// What is known of a call besides its request.

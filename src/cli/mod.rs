@@ -1,12 +1,13 @@
 //! The command line. Most verbs are one call to a running server; the local ones need none.
 //!
 //! In reading order: [`Cli`] (the verbs), `options` (what all of them take), `local` (the verbs without a server), then one
-//! file a noun: `login`, `token`, `key` with `key_change`, `revocation` with `watch`, `health`. They stand on `client` (the
+//! file a noun: `login`, `token`, `key` with `key_change`, `revocation` with `watch`, `audit`, `health`. They stand on `client` (the
 //! call), `secret` and `stored_login` (where credentials come from and stay), `input` (times and durations as people write
 //! them), `paging`, `render` and `output` (what is printed), `failure` (the error line and the exit code).
 //!
 //! No secret is ever taken from an argument: other users of the machine see those, and shells remember them.
 
+mod audit;
 mod client;
 mod failure;
 mod health;
@@ -80,6 +81,8 @@ enum Command {
     Key(key::KeyCommand),
     #[command(subcommand)]
     Revocation(revocation::RevocationCommand),
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Does what the arguments say. A failure becomes one line on stderr, and the exit code.
@@ -105,6 +108,7 @@ impl Command {
             Self::Token(command) => command.run(client).await,
             Self::Key(command) => command.run(client).await,
             Self::Revocation(command) => command.run(client).await,
+            Self::Audit(command) => command.run(client).await,
         }
     }
 }
@@ -171,6 +175,8 @@ mod tests {
             "token-authority revocation create token --reason logout -- -pIq9orx9b3Wdv_lLr95gQ",
             "token-authority revocation create token --reason logout -o json --Iq9orx9b3Wdv_lLr95gQ",
             "token-authority revocation watch --cursor-file c --heartbeat 5s",
+            "token-authority audit list --space acme --actor alice --since 24h --until 1h --limit 0",
+            "token-authority audit verify --data-dir /tmp/x",
             "token-authority health --timeout 2s",
             "token-authority whoami",
         ] {
@@ -188,6 +194,8 @@ mod tests {
         };
         let key = render::described(&crate::proto::ApiKey::default()).unwrap();
         assert_eq!(missing(&key.descriptor(), key::COLUMNS), 0);
+        let event = render::described(&crate::proto::AuditEvent::default()).unwrap();
+        assert_eq!(missing(&event.descriptor(), audit::COLUMNS), 0);
         let event = render::described(&crate::proto::RevocationEvent::default()).unwrap();
         let columns: Vec<&str> = revocation::COLUMNS.iter().map(|(name, _)| *name).collect();
         assert_eq!(missing(&event.descriptor(), &columns), 0);

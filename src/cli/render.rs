@@ -29,6 +29,7 @@ macro_rules! shown {
 
 shown!(
     ApiKey,
+    AuditEvent,
     CreateApiKeyResponse,
     CreateRevocationResponse,
     GetApiKeyResponse,
@@ -36,6 +37,7 @@ shown!(
     IntrospectTokenResponse,
     IssueTokenResponse,
     ListApiKeysResponse,
+    ListAuditEventsResponse,
     ListRevocationsResponse,
     RevocationEvent,
     RevokeApiKeyResponse,

@@ -37,12 +37,14 @@ pub const ROLES_WRITE: &str = "authority.roles.write";
 pub const SPACES_READ: &str = "authority.spaces.read";
 /// Manage spaces.
 pub const SPACES_WRITE: &str = "authority.spaces.write";
+/// See the audit log.
+pub const AUDIT_READ: &str = "authority.audit.read";
 
 /// This service's own permissions that make sense in every space, sorted.
 const EVERY_SPACE: &[&str] = &[
     API_KEYS_READ,
     API_KEYS_WRITE,
-    "authority.audit.read",
+    AUDIT_READ,
     REVOCATIONS_CREATE,
     REVOCATIONS_WATCH,
     ROLES_READ,

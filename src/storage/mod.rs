@@ -34,7 +34,7 @@ mod tests;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -52,7 +52,10 @@ pub use self::{
     settings::{DatabaseLocation, DatabaseSettings},
     transaction::Transaction,
 };
-use crate::error::{Error, Result};
+use crate::{
+    domain::audit::HeadKey,
+    error::{Error, Result},
+};
 
 /// How long closing waits for connections to come back.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -77,6 +80,7 @@ struct Inner {
     writers: Pool,
     statements: Statements,
     tasks: TaskTracker,
+    audit_key: OnceLock<HeadKey>,
     /// Held for as long as the database is open.
     _lock: Option<sqlite::FileLock>,
 }
@@ -100,6 +104,7 @@ impl Database {
                     writers,
                     statements,
                     tasks,
+                    audit_key: OnceLock::new(),
                     _lock: Some(lock),
                 }
             }
@@ -112,11 +117,54 @@ impl Database {
                     writers: pool,
                     statements,
                     tasks,
+                    audit_key: OnceLock::new(),
                     _lock: None,
                 }
             }
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Opens a database for reading alone, while a server may run on it; it must exist. What is begun on it cannot write.
+    pub async fn open_read_only(settings: &DatabaseSettings) -> Result<Self> {
+        let mut settings = settings.clone();
+        settings.read_only = true;
+        let statements = Statements::default();
+        let tasks = TaskTracker::new();
+        let pool = match &settings.location {
+            DatabaseLocation::Sqlite(path) => {
+                sqlite::require_file(path)?;
+                sqlite::readers(path, &settings, &statements, &tasks)
+            }
+            DatabaseLocation::Postgres(url) => {
+                postgres::pool(url, &settings, &statements, &tasks).await?
+            }
+        };
+        let engine = match &settings.location {
+            DatabaseLocation::Sqlite(_) => Engine::Sqlite,
+            DatabaseLocation::Postgres(_) => Engine::Postgres,
+        };
+        Ok(Self(Arc::new(Inner {
+            engine,
+            settings,
+            readers: pool.clone(),
+            writers: pool,
+            statements,
+            tasks,
+            audit_key: OnceLock::new(),
+            _lock: None,
+        })))
+    }
+
+    /// From now on audit events are chained under `key`: on SQLite when a transaction of [`Database::begin`] is committed.
+    pub fn chain_audit_events(&self, key: HeadKey) {
+        // It is the same key every time: the database has one master key for as long as it is open.
+        let _already = self.0.audit_key.set(key);
+    }
+
+    /// The key under which audit events are chained.
+    pub fn audit_key(&self) -> Option<&HeadKey> {
+        self.0.audit_key.get()
     }
 
     /// Which engine it is.
@@ -131,7 +179,13 @@ impl Database {
 
     /// Begins a transaction. On SQLite it holds the write lock from the start (BEGIN IMMEDIATE).
     pub async fn begin(&self) -> Result<Transaction> {
-        self.0.writers.begin().await
+        let transaction = self.0.writers.begin().await?;
+        let audit_key = match self.0.engine {
+            Engine::Sqlite => self.0.audit_key.get().cloned(),
+            // Writers would wait for each other: events are chained afterwards.
+            Engine::Postgres => None,
+        };
+        Ok(transaction.chaining_under(audit_key))
     }
 
     /// A connection of its own, called `name` in `pg_stat_activity`, opened anew when it is lost; a transaction on it may do

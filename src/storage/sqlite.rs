@@ -61,6 +61,13 @@ pub(super) fn lock(path: &Path) -> Result<FileLock> {
     Ok(FileLock { _file: file })
 }
 
+/// UNAVAILABLE where there is no such file: whoever only reads makes none.
+pub(super) fn require_file(path: &Path) -> Result<()> {
+    File::open(path)
+        .map(drop)
+        .map_err(|error| cannot_use(path, error))
+}
+
 /// The one connection that writes. A second one would only wait for it.
 pub(super) async fn writer(
     path: &Path,

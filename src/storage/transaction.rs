@@ -11,8 +11,14 @@ use sea_orm::{
     entity::prelude::async_trait::async_trait,
 };
 
-use super::pool::Loan;
-use crate::error::Result;
+use super::{
+    audit::{self, Chained},
+    pool::Loan,
+};
+use crate::{domain::audit::HeadKey, error::Result};
+
+/// Events that a transaction adds to the chain when it is committed, those of others that were left over included.
+const CHAINED_AT_COMMIT: u64 = 1000;
 
 /// A transaction. Dropping it rolls back.
 ///
@@ -22,6 +28,9 @@ pub struct Transaction {
     inner: DatabaseTransaction,
     failed: AtomicBool,
     loan: Loan,
+    /// Under which audit events are chained when it is committed; none: somebody does so afterwards.
+    audit_key: Option<HeadKey>,
+    has_audit_events: AtomicBool,
 }
 
 impl Transaction {
@@ -30,12 +39,30 @@ impl Transaction {
             inner: transaction,
             failed: AtomicBool::new(false),
             loan,
+            audit_key: None,
+            has_audit_events: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn chaining_under(self, audit_key: Option<HeadKey>) -> Self {
+        Self { audit_key, ..self }
+    }
+
+    pub(super) fn note_audit_event(&self) {
+        self.has_audit_events.store(true, Ordering::Relaxed);
     }
 
     /// Makes it last. UNAVAILABLE where the database gave no answer: then it is not known whether it lasts.
     pub async fn commit(self) -> Result<()> {
         self.refuse_after_failure()?;
+        if let Some(key) = &self.audit_key
+            && self.has_audit_events.load(Ordering::Relaxed)
+        {
+            match audit::chain(&self, key, CHAINED_AT_COMMIT).await? {
+                // Whoever tampered with the chain must not keep anybody from revoking.
+                Chained::Added(_) | Chained::Busy | Chained::HeadForged => {}
+            }
+        }
         self.loan.answered(self.inner.commit()).await?;
         Ok(())
     }
