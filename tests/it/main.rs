@@ -57,6 +57,7 @@ mod revoke;
 mod revoking;
 mod rotate;
 mod secrets;
+mod server_info;
 mod sign_in;
 mod slow_subscribers;
 mod tenants;

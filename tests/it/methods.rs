@@ -5,16 +5,17 @@ use tonic::{Code, Status, client::Grpc, codegen::http::uri::PathAndQuery, transp
 
 use crate::support::{Engine, as_caller, reason, run_on};
 
-/// What is there in full; of `SigningKeyService` the public keys alone are.
-const SERVICES: [&str; 6] = [
+/// What is there in full; of `SigningKeyService` the public keys alone are, of `SystemService` all but the replicas.
+const SERVICES: [&str; 7] = [
     "TokenService",
     "ApiKeyService",
     "RevocationService",
     "UserService",
     "SpaceService",
     "RoleService",
+    "AuditService",
 ];
-const METHODS: [&str; 2] = ["GetJwks", "WatchJwks"];
+const METHODS: [&str; 3] = ["GetJwks", "WatchJwks", "GetServerInfo"];
 
 /// Calls a method with an empty message.
 async fn call(channel: &Channel, path: &'static str, token: Option<&str>) -> Result<(), Status> {

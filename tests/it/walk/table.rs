@@ -36,14 +36,14 @@ const TABLE: &[(&str, &str)] = &[
     ("RoleService/AssignRole", "0PPPoNoP-EP---"),
     ("RoleService/UnassignRole", "0PPPoNoP-oP---"),
     ("RoleService/ListRoleAssignments", "0PPooNoP-oP---"),
-    ("AuditService/ListAuditEvents", "0PP????P-?P---"),
+    ("AuditService/ListAuditEvents", "0PPooNoP-oP---"),
     ("SigningKeyService/GetJwks", "oooooooooooooo"),
     ("SigningKeyService/WatchJwks", "oooooooooooooo"),
     ("SigningKeyService/ListSigningKeys", "0PPPPP?P-?P---"),
     ("SigningKeyService/PrepareSigningKey", "0PPPPP?P-?P---"),
     ("SigningKeyService/ActivateSigningKey", "0PPPPP?P-?P---"),
     ("SigningKeyService/RevokeSigningKey", "0PPPPP?P-?P---"),
-    ("SystemService/GetServerInfo", "0???????-??---"),
+    ("SystemService/GetServerInfo", "0ooooooo-oo---"),
     ("SystemService/ListReplicas", "0PPPPP?P-?P---"),
 ];
 
