@@ -55,7 +55,7 @@ pub(crate) struct ListArguments {
     /// Of this space (slug or id) alone; of all that the caller may audit otherwise
     #[arg(long, value_name = "SPACE")]
     space: Option<String>,
-    /// With this action alone, for example api_key.rotate
+    /// With this action alone, for example `api_key.rotate`
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
     /// By this user alone (id or username)

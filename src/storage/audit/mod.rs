@@ -1,15 +1,15 @@
-//! The audit log: what is written ([`insert`]), what is read ([`list`]), and in `chain` how it becomes a chain.
+//! The audit log: what is written ([`insert`]), how it becomes a chain (`chain`), and what is read of it (`list`).
 
 mod chain;
+mod list;
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, QueryResult, Value};
+use sea_orm::{EntityTrait, IntoActiveModel, QueryResult};
 
 use super::{
     Transaction,
     entity::{StringMap, audit_events},
-    statement::statement,
 };
 use crate::{
     clock::Timestamp,
@@ -20,7 +20,10 @@ use crate::{
     error::Result,
 };
 
-pub use chain::{Chained, Ends, chain, ends, is_chained, links};
+pub use self::{
+    chain::{Chained, Ends, chain, ends, is_chained, links},
+    list::{Recorded, Wanted, list},
+};
 
 const COLUMNS: &str = "audit_event_id, event_time, space_id, actor_user_id, actor_api_key_id, action, resource_id, outcome, \
                        error_reason, client_address, request_id, details, sequence, digest";
@@ -54,95 +57,6 @@ pub async fn insert(transaction: &Transaction, event: &Event) -> Result<()> {
         .await?;
     transaction.note_audit_event();
     Ok(())
-}
-
-/// An event, and where in the chain it stands.
-#[derive(Debug, Clone)]
-pub struct Recorded {
-    /// The event.
-    pub event: Event,
-    /// Its place and digest; none until it is chained.
-    pub link: Option<Head>,
-}
-
-/// Which events to list, newest first. None: any.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// Of this space alone.
-    pub space: Option<SpaceId>,
-    /// With this action.
-    pub action: Option<String>,
-    /// By this user.
-    pub actor: Option<UserId>,
-    /// About this resource.
-    pub resource: Option<String>,
-    /// At or after this time.
-    pub start_time: Option<Timestamp>,
-    /// Before this time.
-    pub end_time: Option<Timestamp>,
-    /// Only events after this one, in the order of the listing.
-    pub after: Option<(Timestamp, AuditEventId)>,
-    /// At most so many.
-    pub limit: u64,
-}
-
-/// Events, newest first.
-pub async fn list(db: &impl ConnectionTrait, wanted: &Wanted) -> Result<Vec<Recorded>> {
-    let mut conditions = Conditions::default();
-    let space = wanted.space.as_ref().map(SpaceId::as_str);
-    let actor = wanted.actor.as_ref().map(UserId::as_str);
-    for (condition, text) in [
-        ("space_id = ?", space),
-        ("action = ?", wanted.action.as_deref()),
-        ("actor_user_id = ?", actor),
-        ("resource_id = ?", wanted.resource.as_deref()),
-    ] {
-        if let Some(text) = text {
-            conditions.narrow(condition, [text.into()]);
-        }
-    }
-    if let Some(time) = wanted.start_time {
-        conditions.narrow("event_time >= ?", [time.micros().into()]);
-    }
-    if let Some(time) = wanted.end_time {
-        conditions.narrow("event_time < ?", [time.micros().into()]);
-    }
-    if let Some((time, id)) = &wanted.after {
-        let place = [time.micros().into(), id.as_str().into()];
-        conditions.narrow("(event_time, audit_event_id) < (?, ?)", place);
-    }
-    let mut sql = format!("SELECT {COLUMNS} FROM audit_events{}", conditions.sql);
-    sql.push_str(" ORDER BY event_time DESC, audit_event_id DESC");
-    sql.push_str(&format!(" LIMIT {}", wanted.limit));
-    let rows = db
-        .query_all_raw(statement(db, sql, conditions.values))
-        .await?;
-    Ok(rows.iter().map(|row| Row::read(row).recorded()).collect())
-}
-
-/// What a listing is narrowed by, and the values of it.
-#[derive(Default)]
-struct Conditions {
-    sql: String,
-    values: Vec<Value>,
-}
-
-impl Conditions {
-    fn narrow<const N: usize>(&mut self, condition: &str, values: [Value; N]) {
-        self.sql.push_str(if self.values.is_empty() {
-            " WHERE "
-        } else {
-            " AND "
-        });
-        for (number, part) in condition.split('?').enumerate() {
-            if number > 0 {
-                self.sql
-                    .push_str(&format!("${}", self.values.len() + number));
-            }
-            self.sql.push_str(part);
-        }
-        self.values.extend(values);
-    }
 }
 
 /// A row as it was found, which somebody may have tampered with: a column that cannot be read harms that column alone.
