@@ -64,7 +64,7 @@ pub async fn chain(transaction: &Transaction, key: &HeadKey, limit: u64) -> Resu
 }
 
 /// Rows that are updated in one statement: few sizes, so that few statements are prepared.
-const SIZES: [usize; 3] = [256, 16, 1];
+const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
 async fn put_in_place(transaction: &Transaction, links: &[(AuditEventId, Head)]) -> Result<()> {
     let mut left = links;
