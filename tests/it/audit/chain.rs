@@ -49,12 +49,6 @@ async fn on_postgres_an_event_that_is_committed_late_is_chained_behind_those_bef
     run_on(Engine::Postgres, async |server| {
         let db = &server.authority.db;
         let late = db.begin().await.unwrap();
-        let done = |resource| Done {
-            action: "test.commit",
-            space: None,
-            resource,
-            details: &[],
-        };
         let now = server.clock.now();
         audit::record(&late, Actor::ITSELF, done("late"), now)
             .await
@@ -126,6 +120,16 @@ async fn a_server_that_ends_in_good_order_leaves_nothing_to_chain() {
     }
 }
 
+/// Something done.
+fn done(resource: &str) -> Done<'_> {
+    Done {
+        action: "test.commit",
+        space: None,
+        resource,
+        details: &[],
+    }
+}
+
 /// As if an older version had written the events.
 const UNCHAIN: [&str; 2] = [
     "UPDATE audit_events SET sequence = NULL, digest = NULL",
@@ -140,14 +144,15 @@ async fn events_of_an_older_version_are_chained_at_the_first_start() {
         };
         let server = Server::start(database).await;
         server.tenant("acme").await;
-        let root = server.admin().await.access_token;
-        for number in 0..700 {
-            let subject = Subject::TokenId(format!("token-{number}"));
-            server
-                .revoke_by_reference(&root, subject, "")
+        // More than are chained in one step.
+        let transaction = server.authority.db.begin().await.unwrap();
+        for _ in 0..700 {
+            let now = server.clock.now();
+            audit::record(&transaction, Actor::ITSELF, done("many"), now)
                 .await
                 .unwrap();
         }
+        transaction.commit().await.unwrap();
         let count = kept(&server).await;
         let (database, data) = server.stop().await;
         let old = database_settings(&settings(&database, &data));
