@@ -7,6 +7,16 @@ pub use crate::proto::ErrorReason as Reason;
 /// What every fallible function of the authority returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// A reason as clients are told it: without the enum's prefix.
+pub fn reason_name(reason: Reason) -> &'static str {
+    let reason = match reason {
+        Reason::Unspecified => Reason::Internal,
+        told => told,
+    };
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failure, as the caller will be told of it. The cause stays here, for the log.
@@ -19,6 +29,7 @@ struct Details {
     metadata: Vec<(&'static str, String)>,
     retry_after: Option<Duration>,
     source: Option<Source>,
+    withheld: Option<String>,
 }
 
 /// A field of the request that cannot be taken as it is.
@@ -40,6 +51,7 @@ impl Error {
             metadata: Vec::new(),
             retry_after: None,
             source: None,
+            withheld: None,
         }))
     }
 
@@ -60,6 +72,13 @@ impl Error {
     pub fn not_found(resource: &'static str) -> Self {
         Self::new(Reason::ResourceNotFound, format!("{resource} not found"))
             .with("resource", resource)
+    }
+
+    /// The same NOT_FOUND where `resource` exists under `id` and the caller may not know of it: the audit log alone is told.
+    pub fn withheld(resource: &'static str, id: &str) -> Self {
+        let mut error = Self::not_found(resource);
+        error.0.withheld = Some(id.to_owned());
+        error
     }
 
     /// ALREADY_EXISTS: there is, or was, a `resource` of this name.
@@ -156,6 +175,11 @@ impl Error {
     /// What machines are told besides the reason.
     pub fn metadata(&self) -> &[(&'static str, String)] {
         &self.0.metadata
+    }
+
+    /// What the caller may not know of, though it exists. Never told to a client.
+    pub fn withheld_resource(&self) -> Option<&str> {
+        self.0.withheld.as_deref()
     }
 
     /// When it is worth trying again.

@@ -1,5 +1,6 @@
 //! The server as a whole: whether it would start ([`check`]), how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
 
+mod audit;
 mod check;
 mod recover;
 mod run;
@@ -21,6 +22,7 @@ use crate::{
     telemetry::metrics,
 };
 
+pub use audit::verify_audit;
 pub use check::check;
 pub use recover::recover;
 pub use run::{database_settings, hashing_settings, open, run, run_with};

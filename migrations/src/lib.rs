@@ -22,6 +22,7 @@ mod m0003_signing_keys;
 mod m0004_revocation_log;
 mod m0005_audit_events;
 mod m0006_idempotency_keys;
+mod m0007_audit_listing;
 mod m0008_sign_in_failures;
 
 /// All steps, in the order in which they are applied.
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_revocation_log::Migration),
             Box::new(m0005_audit_events::Migration),
             Box::new(m0006_idempotency_keys::Migration),
+            Box::new(m0007_audit_listing::Migration),
             Box::new(m0008_sign_in_failures::Migration),
         ]
     }

@@ -120,10 +120,13 @@ impl Caller {
         } else {
             NamedSpace::parse(named)?
         };
-        storage::spaces::find(authority.db.reader(), &named)
+        let space = storage::spaces::find(authority.db.reader(), &named)
             .await?
-            .filter(|space| self.sees(&space.id))
-            .ok_or_else(|| Error::not_found("space"))
+            .ok_or_else(|| Error::not_found("space"))?;
+        if self.sees(&space.id) {
+            return Ok(space);
+        }
+        Err(Error::withheld("space", space.id.as_str()))
     }
 
     /// The user that a request names by id or username, in `space`; the caller where it names none. NOT_FOUND where it does
@@ -139,10 +142,14 @@ impl Caller {
         } else {
             NamedUser::parse(named)?
         };
-        storage::standing::standing(authority.db.reader(), &named, Some(&space.named()))
-            .await?
-            .filter(Standing::acts_here)
-            .ok_or_else(|| Error::not_found("user"))
+        let standing =
+            storage::standing::standing(authority.db.reader(), &named, Some(&space.named()))
+                .await?
+                .ok_or_else(|| Error::not_found("user"))?;
+        if standing.acts_here() {
+            return Ok(standing);
+        }
+        Err(Error::withheld("user", standing.user.id.as_str()))
     }
 
     /// Whether everything in `wanted` is held in `space`. An admin that is not narrowed holds all there is in its space; in

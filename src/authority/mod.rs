@@ -26,6 +26,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use self::{
+    audit::refusals::Refusals,
     credentials::Credentials,
     keyring::{Keyring, master_keys::MasterKeys},
     last_use::LastUse,
@@ -69,6 +70,8 @@ pub struct Authority {
     pub pages: PageSeal,
     /// When API keys were used.
     pub last_use: LastUse,
+    /// Refusals that the audit log does not have yet.
+    pub refusals: Refusals,
 }
 
 /// What is known of a call besides its request.

@@ -20,6 +20,7 @@ use crate::{
     clock::Clock,
     proto::{
         RevocationEffect, api_key_service_client::ApiKeyServiceClient,
+        audit_service_client::AuditServiceClient,
         revocation_service_client::RevocationServiceClient,
         signing_key_service_client::SigningKeyServiceClient,
         token_service_client::TokenServiceClient,
@@ -223,6 +224,10 @@ impl Connection {
 
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
         ApiKeyServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn revocations(&self) -> RevocationServiceClient<Channel> {

@@ -130,7 +130,7 @@ pub(crate) struct SettingsArguments {
 
 impl SettingsArguments {
     /// The settings that file, variables and options make together, checked.
-    fn settings(&self) -> Result<Settings, Failure> {
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         Settings::load(self.config.as_deref(), config::environment(), self.flags()).map_err(refused)
     }
 

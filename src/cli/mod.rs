@@ -1,12 +1,13 @@
 //! The command line. Most verbs are one call to a running server; the local ones need none.
 //!
 //! In reading order: [`Cli`] (the verbs), `options` (what all of them take), `local` (the verbs without a server), then one
-//! file a noun: `login`, `token`, `key` with `key_change`, `revocation` with `watch`, `signing_key`, `health`. They stand on `client` (the
+//! file a noun: `login`, `token`, `key` with `key_change`, `revocation` with `watch`, `signing_key`, `audit`, `health`. They stand on `client` (the
 //! call), `secret` and `stored_login` (where credentials come from and stay), `input` (times and durations as people write
 //! them), `paging`, `render` and `output` (what is printed), `failure` (the error line and the exit code).
 //!
 //! No secret is ever taken from an argument: other users of the machine see those, and shells remember them.
 
+mod audit;
 mod client;
 mod failure;
 mod health;
@@ -83,6 +84,8 @@ enum Command {
     Revocation(revocation::RevocationCommand),
     #[command(subcommand)]
     SigningKey(signing_key::SigningKeyCommand),
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Does what the arguments say. A failure becomes one line on stderr, and the exit code.
@@ -109,6 +112,7 @@ impl Command {
             Self::Key(command) => command.run(client).await,
             Self::Revocation(command) => command.run(client).await,
             Self::SigningKey(command) => command.run(client).await,
+            Self::Audit(command) => command.run(client).await,
         }
     }
 }
@@ -179,6 +183,8 @@ mod tests {
             "token-authority signing-key prepare --algorithm es256",
             "token-authority signing-key activate -qIq9orx9b3Wdv_lLr95gQqIq9orx9b3Wdv_lLr95gQ --force",
             "token-authority signing-key revoke --wait 0 -qIq9orx9b3Wdv_lLr95gQqIq9orx9b3Wdv_lLr95gQ",
+            "token-authority audit list --space acme --actor alice --since 24h --until 1h --limit 0",
+            "token-authority audit verify --data-dir /tmp/x",
             "token-authority health --timeout 2s",
             "token-authority whoami",
         ] {
@@ -196,6 +202,8 @@ mod tests {
         };
         let key = render::described(&crate::proto::ApiKey::default()).unwrap();
         assert_eq!(missing(&key.descriptor(), key::COLUMNS), 0);
+        let event = render::described(&crate::proto::AuditEvent::default()).unwrap();
+        assert_eq!(missing(&event.descriptor(), audit::COLUMNS), 0);
         let event = render::described(&crate::proto::RevocationEvent::default()).unwrap();
         let signing_key = render::described(&crate::proto::SigningKey::default()).unwrap();
         assert_eq!(missing(&signing_key.descriptor(), signing_key::COLUMNS), 0);

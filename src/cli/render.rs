@@ -30,6 +30,7 @@ macro_rules! shown {
 shown!(
     ActivateSigningKeyResponse,
     ApiKey,
+    AuditEvent,
     CreateApiKeyResponse,
     CreateRevocationResponse,
     GetApiKeyResponse,
@@ -37,6 +38,7 @@ shown!(
     IntrospectTokenResponse,
     IssueTokenResponse,
     ListApiKeysResponse,
+    ListAuditEventsResponse,
     ListRevocationsResponse,
     ListSigningKeysResponse,
     PrepareSigningKeyResponse,

@@ -2,9 +2,12 @@
 //!
 //! In reading order: [`ids`] (what things are called), [`permission`] (what tokens allow), [`jwt`] and [`api_key`] (the two
 //! kinds of token), [`signing_key`] (the life of what signs), [`password`] (which ones are taken), `throttle` (how guessing is
-//! slowed down), [`revocation`] (what ends a token), [`standing`] and [`directory`] (who somebody is).
+//! slowed down), [`revocation`] (what ends a token), [`standing`] and [`directory`] (who somebody is), `audit` (what was done,
+//! in a chain).
 
 pub mod api_key;
+#[cfg(feature = "server")]
+pub mod audit;
 pub mod directory;
 pub mod ids;
 pub mod jwt;

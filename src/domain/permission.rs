@@ -39,12 +39,14 @@ pub const SPACES_READ: &str = "authority.spaces.read";
 pub const SPACES_WRITE: &str = "authority.spaces.write";
 /// Manage signing keys.
 pub const SIGNING_KEYS_WRITE: &str = "authority.signing_keys.write";
+/// See the audit log.
+pub const AUDIT_READ: &str = "authority.audit.read";
 
 /// This service's own permissions that make sense in every space, sorted.
 const EVERY_SPACE: &[&str] = &[
     API_KEYS_READ,
     API_KEYS_WRITE,
-    "authority.audit.read",
+    AUDIT_READ,
     REVOCATIONS_CREATE,
     REVOCATIONS_WATCH,
     ROLES_READ,

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::layers::CallContext;
+use super::{layers::CallContext, methods::Method, status::error_behind};
 use crate::{
     authority::{Authority, Call, caller::Caller},
     error::{Error, Reason, Result},
@@ -77,13 +77,18 @@ where
             Some(rule) => rule,
         };
         let authority = Arc::clone(&self.authority);
+        let method = Method::at(request.uri().path());
         let call = call_of(request.extensions());
         let presented = presented(request.headers());
         Box::pin(async move {
-            match authenticate(&authority, call, presented, rule).await {
+            match authenticate(&authority, call, presented, method, rule).await {
                 Ok(caller) => {
-                    request.extensions_mut().insert(caller);
-                    inner.call(request).await
+                    request.extensions_mut().insert(caller.clone());
+                    let answer = inner.call(request).await;
+                    if let Ok(response) = &answer {
+                        note_refusal(&authority, &caller, method, response);
+                    }
+                    answer
                 }
                 Err(error) => Ok(Status::from(error).into_http()),
             }
@@ -95,6 +100,7 @@ async fn authenticate(
     authority: &Authority,
     call: Call,
     presented: Result<HeaderValue>,
+    method: &Method,
     rule: MethodRule,
 ) -> Result<Caller> {
     let presented = presented?;
@@ -115,17 +121,44 @@ async fn authenticate(
         position: good.position,
         call: Arc::new(call),
     };
-    match rule {
-        MethodRule::Permission(scope) => caller.require(scope, caller.space_id())?,
-        MethodRule::SystemPermission(scope) if caller.in_system() => {
-            caller.require(scope, caller.space_id())?;
+    match allowed(&caller, rule) {
+        Ok(()) => Ok(caller),
+        Err(error) => {
+            authority.refusals.note(&caller, short(method), &error, now);
+            Err(error)
         }
-        MethodRule::SystemPermission(scope) => {
-            return Err(Error::permission_missing(scope, "system"));
-        }
-        MethodRule::Public | MethodRule::Authenticated | MethodRule::OwnOrPermission(_) => {}
     }
-    Ok(caller)
+}
+
+fn allowed(caller: &Caller, rule: MethodRule) -> Result<()> {
+    match rule {
+        MethodRule::Permission(scope) => caller.require(scope, caller.space_id()),
+        MethodRule::SystemPermission(scope) if caller.in_system() => {
+            caller.require(scope, caller.space_id())
+        }
+        MethodRule::SystemPermission(scope) => Err(Error::permission_missing(scope, "system")),
+        MethodRule::Public | MethodRule::Authenticated | MethodRule::OwnOrPermission(_) => Ok(()),
+    }
+}
+
+/// Notes for the audit log what a handler refused.
+fn note_refusal(
+    authority: &Authority,
+    caller: &Caller,
+    method: &Method,
+    response: &Response<Body>,
+) {
+    let told = response.extensions().get::<Status>();
+    if let Some(error) = told.and_then(error_behind) {
+        let now = authority.clock.now();
+        authority.refusals.note(caller, short(method), error, now);
+    }
+}
+
+/// A method's name without its package: `ApiKeyService/GetApiKey`.
+fn short(method: &Method) -> &str {
+    let name = method.name();
+    name.strip_prefix("tokenauthority.v1.").unwrap_or(name)
 }
 
 /// The one credential of a call.

@@ -22,7 +22,9 @@ use crate::{
 };
 
 /// The longest that a caller may ask to wait for a revocation.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(30);
+/// The longest page of an ordinary listing.
+pub(super) const PAGE_MAX: usize = 500;
 /// How long is waited where nothing is asked.
 pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 
@@ -114,7 +116,7 @@ pub(super) fn page(
     asked: &impl prost::Message,
 ) -> Result<Wanted> {
     Ok(Wanted {
-        size: page_size(size, 50, 500)?,
+        size: page_size(size, 50, PAGE_MAX)?,
         token: token.to_owned(),
         listing: Listing::new(caller.space_id().as_str(), method, asked),
     })

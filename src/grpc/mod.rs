@@ -5,6 +5,7 @@
 //! then one file a service, and `convert` for what they share.
 
 pub mod api_key_service;
+pub mod audit_service;
 pub mod authentication;
 mod convert;
 pub mod direct;
@@ -17,6 +18,7 @@ pub mod role_service;
 pub mod signing_key_service;
 pub mod space_service;
 pub mod status;
+pub mod system_service;
 pub mod token_service;
 pub mod transport;
 pub mod user_service;

@@ -6,12 +6,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, reason_name};
 
 /// The domain of every `ErrorInfo` that this service sends.
 pub const DOMAIN: &str = "token-authority";
-
-const PREFIX: &str = "ERROR_REASON_";
 
 /// The most that is told of one text: a status travels in headers, of which clients take 16 KiB.
 const LONGEST: usize = 256;
@@ -60,16 +58,6 @@ pub fn code(reason: Reason) -> Code {
         Reason::Unimplemented => Code::Unimplemented,
         Reason::Unspecified | Reason::Internal => Code::Internal,
     }
-}
-
-/// A reason as `ErrorInfo` names it: without the enum's prefix.
-pub fn reason_name(reason: Reason) -> &'static str {
-    let reason = match reason {
-        Reason::Unspecified => Reason::Internal,
-        told => told,
-    };
-    let name = reason.as_str_name();
-    name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
 /// The error that a status was made of, where it is one of ours.
@@ -252,7 +240,7 @@ mod tests {
             } else if let Some(name) = line
                 .strip_suffix(';')
                 .and_then(|line| line.split(" = ").next())
-                .filter(|name| name.starts_with(PREFIX) && !name.ends_with("UNSPECIFIED"))
+                .filter(|name| name.starts_with("ERROR_REASON_") && !name.ends_with("UNSPECIFIED"))
             {
                 let reason = Reason::from_str_name(name).unwrap();
                 let code = format!("{:?}", code(reason)).to_lowercase();

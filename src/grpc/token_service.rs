@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The most tokens in one batch.
-const BATCH_MAX: usize = 256;
+pub(super) const BATCH_MAX: usize = 256;
 
 /// The service.
 #[derive(Debug, Clone)]

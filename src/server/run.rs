@@ -1,6 +1,7 @@
 //! The composition root: everything is made here, once, and handed to whoever needs it.
 
 use std::{
+    collections::BTreeMap,
     fs::DirBuilder,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::PathBuf,
@@ -17,6 +18,7 @@ use super::{Life, Listeners, Services, check, serve};
 use crate::{
     authority::{
         Authority,
+        audit::{self, refusals::Refusals},
         bootstrap::{self, FirstPassword},
         credentials::Credentials,
         forgetting,
@@ -38,18 +40,19 @@ use crate::{
     domain::jwt::Algorithm,
     error::{Error, Result},
     grpc::{
-        api_key_service::ApiKeys, authentication::AuthenticationLayer, direct::DirectLayer,
-        revocation_service::Revocations, role_service::Roles, signing_key_service::SigningKeys,
-        space_service::Spaces, token_service::Tokens, user_service::Users,
+        api_key_service::ApiKeys, audit_service::Audit, authentication::AuthenticationLayer,
+        direct::DirectLayer, revocation_service::Revocations, role_service::Roles,
+        signing_key_service::SigningKeys, space_service::Spaces, system_service::System,
+        token_service::Tokens, user_service::Users,
     },
     http::jwks::{JwksDocument, JwksSource},
     log::{Herald, Opening, RevocationLog, cursor::CursorSeal},
     proto::{
-        api_key_service_server::ApiKeyServiceServer,
+        api_key_service_server::ApiKeyServiceServer, audit_service_server::AuditServiceServer,
         revocation_service_server::RevocationServiceServer, role_service_server::RoleServiceServer,
         signing_key_service_server::SigningKeyServiceServer,
-        space_service_server::SpaceServiceServer, token_service_server::TokenServiceServer,
-        user_service_server::UserServiceServer,
+        space_service_server::SpaceServiceServer, system_service_server::SystemServiceServer,
+        token_service_server::TokenServiceServer, user_service_server::UserServiceServer,
     },
     shutdown::Shutdown,
     storage::{self, Database, DatabaseSettings},
@@ -100,6 +103,7 @@ pub async fn run_with(
         Arc::clone(&authority),
         stop.clone(),
     ));
+    background.spawn(audit::keeping::keep(Arc::clone(&authority), stop.clone()));
     let taken_over = authority.log.taken_over();
     background.spawn(watch_over(
         Arc::clone(&authority),
@@ -108,7 +112,7 @@ pub async fn run_with(
     ));
     let authentication = AuthenticationLayer::new(Arc::clone(&authority));
     let services = Services {
-        grpc: routes(&authority, &life),
+        grpc: routes(&authority, settings, &life),
         authentication: Stack::new(direct(&authority), authentication),
         jwks: publish_keys(&authority, background, stop),
     };
@@ -137,6 +141,7 @@ pub async fn open(
     let db = Database::open(&database_settings(settings)).await?;
     storage::migrate_up(&db).await?;
     let master_keys = Arc::new(master_keys(settings, &db).await?);
+    db.chain_audit_events(audit::head_key(&master_keys)?);
     let hashing = Hashing::new(&hashing_settings(settings))?;
     let (policy, first) = (signing_policy(settings), first_password(settings));
     let now = clock.now();
@@ -160,6 +165,7 @@ pub async fn open(
         credentials: Credentials::default(),
         last_use: LastUse::default(),
         throttle: Throttle::new(&*throttle_key, settings.sign_in.trusted_networks.clone()),
+        refusals: Refusals::default(),
         db,
         clock,
         log,
@@ -282,7 +288,7 @@ pub(super) fn existing_master_keys(settings: &Settings) -> Result<Option<MasterK
         .map(|first| MasterKeys::new(first, keys.collect())))
 }
 
-fn master_key_path(settings: &Settings) -> PathBuf {
+pub(super) fn master_key_path(settings: &Settings) -> PathBuf {
     settings.data_dir.join("master-key")
 }
 
@@ -303,7 +309,7 @@ fn direct(authority: &Arc<Authority>) -> DirectLayer<TokenServiceServer<Tokens>>
     DirectLayer::new(tokens.max_decoding_message_size(TOKENS_MAX))
 }
 
-fn routes(authority: &Arc<Authority>, life: &Life) -> Routes {
+fn routes(authority: &Arc<Authority>, settings: &Settings, life: &Life) -> Routes {
     let (draining, tasks) = (life.draining.clone(), life.background.clone());
     let keys = ApiKeyServiceServer::new(ApiKeys(Arc::clone(authority)));
     let users = UserServiceServer::new(Users(Arc::clone(authority)));
@@ -313,12 +319,44 @@ fn routes(authority: &Arc<Authority>, life: &Life) -> Routes {
     let revocations = RevocationServiceServer::new(revocations);
     let signing_keys =
         SigningKeyServiceServer::new(SigningKeys::new(Arc::clone(authority), draining, tasks));
+    let audit = AuditServiceServer::new(Audit(Arc::clone(authority)));
+    let system = SystemServiceServer::new(System::new(authority, limits(settings)));
     Routes::new(keys.max_decoding_message_size(REQUEST_MAX))
         .add_service(users.max_decoding_message_size(REQUEST_MAX))
         .add_service(spaces.max_decoding_message_size(REQUEST_MAX))
         .add_service(roles.max_decoding_message_size(REQUEST_MAX))
         .add_service(revocations.max_decoding_message_size(REQUEST_MAX))
         .add_service(signing_keys.max_decoding_message_size(REQUEST_MAX))
+        .add_service(audit.max_decoding_message_size(REQUEST_MAX))
+        .add_service(system.max_decoding_message_size(REQUEST_MAX))
+}
+
+/// What a client may run into, of what is settled here; spans in seconds.
+fn limits(settings: &Settings) -> BTreeMap<String, String> {
+    let limits = &settings.limits;
+    [
+        ("request_bytes_max", REQUEST_MAX.to_string()),
+        ("token_request_bytes_max", TOKENS_MAX.to_string()),
+        (
+            "request_timeout_seconds",
+            limits.request_timeout.as_secs_f64().to_string(),
+        ),
+        (
+            "connection_age_seconds",
+            limits.connection_age.as_secs_f64().to_string(),
+        ),
+        (
+            "connections_per_address_max",
+            limits.connections_per_address.to_string(),
+        ),
+        (
+            "streams_per_connection_max",
+            limits.streams_per_connection.to_string(),
+        ),
+    ]
+    .into_iter()
+    .map(|(name, limit)| (name.to_owned(), limit))
+    .collect()
 }
 
 /// The public keys as HTTP serves them, renewed whenever they change.

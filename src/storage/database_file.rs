@@ -129,7 +129,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn cannot_use(path: &Path, error: io::Error) -> Error {
+pub(super) fn cannot_use(path: &Path, error: io::Error) -> Error {
     Error::new(
         Reason::DatabaseUnavailable,
         format!("cannot use {}: {error}", path.display()),

@@ -37,7 +37,7 @@ mod tests;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -56,7 +56,10 @@ pub use self::{
     settings::{DatabaseLocation, DatabaseSettings},
     transaction::Transaction,
 };
-use crate::error::{Error, Result};
+use crate::{
+    domain::audit::HeadKey,
+    error::{Error, Result},
+};
 
 /// How long closing waits for connections to come back.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -81,6 +84,7 @@ struct Inner {
     writers: Pool,
     statements: Statements,
     tasks: TaskTracker,
+    audit_key: OnceLock<HeadKey>,
     /// Where everything is, on SQLite. Held for as long as the database is open.
     file: Option<Arc<DatabaseFile>>,
 }
@@ -105,6 +109,7 @@ impl Database {
                     writers,
                     statements,
                     tasks,
+                    audit_key: OnceLock::new(),
                     file: Some(Arc::new(file)),
                 }
             }
@@ -117,11 +122,54 @@ impl Database {
                     writers: pool,
                     statements,
                     tasks,
+                    audit_key: OnceLock::new(),
                     file: None,
                 }
             }
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Opens a database for reading alone, while a server may run on it; it must exist. What is begun on it cannot write.
+    pub async fn open_read_only(settings: &DatabaseSettings) -> Result<Self> {
+        let mut settings = settings.clone();
+        settings.read_only = true;
+        let statements = Statements::default();
+        let tasks = TaskTracker::new();
+        let pool = match &settings.location {
+            DatabaseLocation::Sqlite(path) => {
+                sqlite::require_file(path)?;
+                sqlite::readers(path, &settings, &statements, &tasks)
+            }
+            DatabaseLocation::Postgres(url) => {
+                postgres::pool(url, &settings, &statements, &tasks).await?
+            }
+        };
+        let engine = match &settings.location {
+            DatabaseLocation::Sqlite(_) => Engine::Sqlite,
+            DatabaseLocation::Postgres(_) => Engine::Postgres,
+        };
+        Ok(Self(Arc::new(Inner {
+            engine,
+            settings,
+            readers: pool.clone(),
+            writers: pool,
+            statements,
+            tasks,
+            audit_key: OnceLock::new(),
+            file: None,
+        })))
+    }
+
+    /// From now on audit events are chained under `key`: on SQLite when a transaction of [`Database::begin`] is committed.
+    pub fn chain_audit_events(&self, key: HeadKey) {
+        // It is the same key every time: the database has one master key for as long as it is open.
+        let _already = self.0.audit_key.set(key);
+    }
+
+    /// The key under which audit events are chained.
+    pub fn audit_key(&self) -> Option<&HeadKey> {
+        self.0.audit_key.get()
     }
 
     /// Which engine it is.
@@ -137,7 +185,14 @@ impl Database {
     /// Begins a transaction. On SQLite it holds the write lock from the start (BEGIN IMMEDIATE).
     pub async fn begin(&self) -> Result<Transaction> {
         let transaction = self.0.writers.begin().await?;
-        Ok(transaction.in_file(self.0.file.clone()))
+        let audit_key = match self.0.engine {
+            Engine::Sqlite => self.0.audit_key.get().cloned(),
+            // Writers would wait for each other: events are chained afterwards.
+            Engine::Postgres => None,
+        };
+        Ok(transaction
+            .in_file(self.0.file.clone())
+            .chaining_under(audit_key))
     }
 
     /// Whether what is written goes where the next start will look for it. On PostgreSQL that is the server's affair.

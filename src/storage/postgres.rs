@@ -106,6 +106,10 @@ fn connect_options(
                 "idle_in_transaction_session_timeout",
                 milliseconds(settings.idle_in_transaction_timeout),
             ),
+            (
+                "default_transaction_read_only",
+                settings.read_only.to_string(),
+            ),
         ])
         .disable_statement_logging())
 }

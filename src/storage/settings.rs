@@ -24,6 +24,8 @@ pub struct DatabaseSettings {
     pub idle_in_transaction_timeout: Duration,
     /// What the connections are called in `pg_stat_activity`.
     pub application_name: String,
+    /// Whether nothing can be written. PostgreSQL only: on SQLite it is a matter of the connection.
+    pub read_only: bool,
 }
 
 /// Which engine, and where.
@@ -71,6 +73,7 @@ impl DatabaseSettings {
             lock_timeout: Duration::from_secs(3),
             idle_in_transaction_timeout: Duration::from_secs(10),
             application_name: "token-authority".to_owned(),
+            read_only: false,
         }
     }
 }

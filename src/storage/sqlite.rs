@@ -14,11 +14,19 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     DatabaseSettings, Statements,
+    database_file::cannot_use,
     pool::{Pool, Recipe},
 };
 use crate::error::{Error, Result};
 
 const READERS: u32 = 4;
+
+/// UNAVAILABLE where there is no such file: whoever only reads makes none.
+pub(super) fn require_file(path: &Path) -> Result<()> {
+    // It is not opened: SQLite would lose its locks on it when it is closed again.
+    let found = std::fs::metadata(path);
+    found.map(drop).map_err(|error| cannot_use(path, error))
+}
 
 /// The one connection that writes. A second one would only wait for it.
 pub(super) async fn writer(

@@ -40,6 +40,8 @@ pub const STREAMS: &str = "token_authority_streams";
 pub const LEASE_HELD: &str = "token_authority_lease_held";
 /// Connections to the database, on SQLite the one that writes; label `state` (`used`, `idle`).
 pub const DATABASE_CONNECTIONS: &str = "token_authority_database_connections";
+/// Refusals that were too many to be written into the audit log, even as sums.
+pub const AUDIT_REFUSALS_UNWRITTEN: &str = "token_authority_audit_refusals_unwritten_total";
 /// How long the active signing key has been signing.
 pub const SIGNING_KEY_AGE: &str = "token_authority_signing_key_age_seconds";
 
@@ -115,6 +117,11 @@ const DECLARED: &[(Kind, &str, &str)] = &[
         Kind::Gauge,
         DATABASE_CONNECTIONS,
         "Database connections, by state",
+    ),
+    (
+        Kind::Counter,
+        AUDIT_REFUSALS_UNWRITTEN,
+        "Refusals that were too many to be written into the audit log",
     ),
     (
         Kind::Gauge,

@@ -10,16 +10,19 @@ use std::{
 
 use sqlx::Connection as _;
 use tempfile::TempDir;
-use token_authority::proto::{
-    self, api_key_service_client::ApiKeyServiceClient,
-    revocation_service_client::RevocationServiceClient, revocation_subject::Subject,
-    token_service_client::TokenServiceClient,
+use token_authority::{
+    proto::{
+        self, api_key_service_client::ApiKeyServiceClient,
+        revocation_service_client::RevocationServiceClient, revocation_subject::Subject,
+        token_service_client::TokenServiceClient,
+    },
+    server::verify_audit,
 };
 use tonic::{Status, transport::Channel};
 
 use crate::support::{
-    Count, Dice, Engine, Process, TestDatabase, as_caller, key_request, password_request,
-    revocation_of, spawn,
+    Count, Dice, Engine, Process, TestDatabase, as_caller, eventually, key_request,
+    password_request, revocation_of, settings, spawn,
 };
 
 const KILLS: Count = Count {
@@ -63,6 +66,7 @@ async fn kill_again_and_again(engine: Engine) {
     starts.push(server.started_in);
     assert_all_dead(&server, &admin, &dead).await;
     assert_intact(engine, &data).await;
+    assert_audited(&database, &data, &dead).await;
     starts.sort();
     eprintln!(
         "{engine:?}: killed {} times, {} acknowledged revocations in force after each restart; start-up median \
@@ -221,6 +225,17 @@ async fn assert_all_dead(server: &Process, admin: &str, dead: &[String]) {
         assert_eq!(verdicts.len(), some.len());
         assert!(verdicts.iter().all(|verdict| !verdict.active()));
     }
+}
+
+/// The audit log is whole, beside the server that runs: what it did before each kill was chained then or afterwards.
+async fn assert_audited(database: &TestDatabase, data: &TempDir, dead: &[String]) {
+    let settings = settings(database, data);
+    eventually("every event is chained", async || {
+        verify_audit(&settings).await.unwrap().not_chained == 0
+    })
+    .await;
+    let head = verify_audit(&settings).await.unwrap().chain.unwrap();
+    assert!(head.sequence >= dead.len() as u64);
 }
 
 /// What SQLite says of its file.

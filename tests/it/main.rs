@@ -58,6 +58,7 @@ mod revoke;
 mod revoking;
 mod rotate;
 mod secrets;
+mod server_info;
 mod sign_in;
 mod signing_keys;
 mod slow_subscribers;

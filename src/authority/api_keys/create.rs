@@ -120,7 +120,7 @@ async fn owner(
             caller.require(permission::SELF, &space.id)?;
         }
     } else if !caller.may(permission::API_KEYS_WRITE, &space.id) {
-        return Err(Error::not_found("user"));
+        return Err(Error::withheld("user", owner.user.id.as_str()));
     }
     Ok(owner)
 }

@@ -103,5 +103,5 @@ async fn named(authority: &Authority, caller: &Caller, named: &str, verb: Verb) 
         caller.require(permission::SELF, &key.space_id)?;
         return Ok(key);
     }
-    Err(Error::not_found("api_key"))
+    Err(Error::withheld("api_key", key.id.as_str()))
 }

@@ -95,15 +95,13 @@ async fn user(
     if named.is_empty() && sees_others {
         return Ok(None);
     }
-    let user = caller.user_in(authority, named, space).await;
+    let user = caller.user_in(authority, named, space).await?.user.id;
     if sees_others {
-        return user.map(|standing| Some(standing.user.id));
+        return Ok(Some(user));
     }
-    let own = user
-        .ok()
-        .map(|standing| standing.user.id)
-        .filter(|id| id == caller.user_id());
-    let own = own.ok_or_else(|| Error::not_found("user"))?;
+    if user != *caller.user_id() {
+        return Err(Error::withheld("user", user.as_str()));
+    }
     caller.require(permission::SELF, space)?;
-    Ok(Some(own))
+    Ok(Some(user))
 }

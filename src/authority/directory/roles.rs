@@ -292,9 +292,11 @@ async fn user_to_assign(
     let may_see = |standing: &Standing| {
         standing.acts_here() || caller.may(permission::ROLES_WRITE, &standing.user.home_space)
     };
-    storage::standing::standing(db, &named, Some(&space.named()))
+    let standing = storage::standing::standing(db, &named, Some(&space.named()))
         .await?
-        .filter(may_see)
-        .map(|standing| standing.user.id)
-        .ok_or_else(|| Error::not_found("user"))
+        .ok_or_else(|| Error::not_found("user"))?;
+    if may_see(&standing) {
+        return Ok(standing.user.id);
+    }
+    Err(Error::withheld("user", standing.user.id.as_str()))
 }

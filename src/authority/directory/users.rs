@@ -82,10 +82,13 @@ pub async fn create(
 /// One user, by id or username. NOT_FOUND where it does not exist or is at home in a space that the caller may not know of.
 pub async fn get(authority: &Authority, caller: &Caller, named: &str) -> Result<User> {
     let named = NamedUser::parse(named)?;
-    storage::users::describe(authority.db.reader(), &named)
+    let user = storage::users::describe(authority.db.reader(), &named)
         .await?
-        .filter(|user| caller.sees(&user.home_space))
-        .ok_or_else(|| Error::not_found("user"))
+        .ok_or_else(|| Error::not_found("user"))?;
+    if caller.sees(&user.home_space) {
+        return Ok(user);
+    }
+    Err(Error::withheld("user", user.id.as_str()))
 }
 
 /// A page of the users that the caller may read, by username; those of one home space alone, where one is named.

@@ -13,6 +13,9 @@ use crate::{
     storage::{self, Database, Transaction, authority::AuthorityRow, signing_keys},
 };
 
+/// Audit events that are chained when the end of the chain is sealed anew; others may be left for later.
+const CHAINED: u64 = 1000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct MasterKeys {
@@ -85,6 +88,8 @@ pub async fn reseal(db: &Database, master_keys: &MasterKeys, now: Timestamp) -> 
         details: &[],
     };
     audit::record(&transaction, audit::Actor::ITSELF, done, now).await?;
+    // The end of the audit log is sealed anew with it: the old key may be taken away as soon as this lasts.
+    storage::audit::chain(&transaction, &audit::head_key(master_keys)?, CHAINED).await?;
     transaction.commit().await?;
     tracing::info!(
         master_key.id = first.id(),

@@ -203,11 +203,13 @@ async fn space_of_key(
     if !beside.is_empty() {
         return Err(Error::field("space", "an API key brings its own"));
     }
-    storage::api_keys::describe(authority.db.reader(), id)
+    let key = storage::api_keys::describe(authority.db.reader(), id)
         .await?
-        .map(|key| key.space_id)
-        .filter(|space| caller.sees(space))
-        .ok_or_else(|| Error::not_found("api_key"))
+        .ok_or_else(|| Error::not_found("api_key"))?;
+    if caller.sees(&key.space_id) {
+        return Ok(key.space_id);
+    }
+    Err(Error::withheld("api_key", key.id.as_str()))
 }
 
 /// A token or session that is revoked already: who revokes it again waits for the first time.

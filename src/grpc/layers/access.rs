@@ -16,9 +16,12 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::context::{CallContext, RequestId};
-use crate::grpc::{
-    methods::{Method, Shape},
-    status,
+use crate::{
+    error::reason_name,
+    grpc::{
+        methods::{Method, Shape},
+        status,
+    },
 };
 
 /// See the module.
@@ -105,7 +108,7 @@ pub(super) fn log_failure(
     told: Option<&Status>,
 ) {
     let behind = told.and_then(status::error_behind);
-    let reason = behind.map(|error| status::reason_name(error.reason()));
+    let reason = behind.map(|error| reason_name(error.reason()));
     let cause = || told.map(cause_of).unwrap_or_default();
     let is_ours = !told.is_some_and(status::is_protocol_error);
     match code {

@@ -26,6 +26,11 @@ pub(super) async fn message(world: &World<'_>, path: &str) -> Vec<u8> {
         "UserService" => of_users(world, method).await,
         "SpaceService" => of_spaces(world, method).await,
         "RoleService" => of_roles(world, method).await,
+        "AuditService" => proto::ListAuditEventsRequest {
+            space: "acme".to_owned(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
         "SigningKeyService" => of_signing_keys(world, method).await,
         _ => Vec::new(),
     }

@@ -36,14 +36,14 @@ const TABLE: &[(&str, &str)] = &[
     ("RoleService/AssignRole", "0PPPoNoP-EP---"),
     ("RoleService/UnassignRole", "0PPPoNoP-oP---"),
     ("RoleService/ListRoleAssignments", "0PPooNoP-oP---"),
-    ("AuditService/ListAuditEvents", "0PP????P-?P---"),
+    ("AuditService/ListAuditEvents", "0PPooNoP-oP---"),
     ("SigningKeyService/GetJwks", "oooooooooooooo"),
     ("SigningKeyService/WatchJwks", "oooooooooooooo"),
     ("SigningKeyService/ListSigningKeys", "0PPPPPoP-oP---"),
     ("SigningKeyService/PrepareSigningKey", "0PPPPPoP-oP---"),
     ("SigningKeyService/ActivateSigningKey", "0PPPPPoP-oP---"),
     ("SigningKeyService/RevokeSigningKey", "0PPPPPoP-oP---"),
-    ("SystemService/GetServerInfo", "0???????-??---"),
+    ("SystemService/GetServerInfo", "0ooooooo-oo---"),
     ("SystemService/ListReplicas", "0PPPPP?P-?P---"),
 ];
 

@@ -1,0 +1,79 @@
+//! `SystemService`: the server itself; so far, what it is and what it takes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{convert, token_service};
+use crate::{
+    authority::{Authority, api_keys, tokens},
+    domain::{jwt, standing::MAX_TOKEN_TTL},
+    error::Result,
+    proto::{self, system_service_server::SystemService},
+    storage::Engine,
+};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct System {
+    info: proto::GetServerInfoResponse,
+}
+
+impl System {
+    /// Describes a server by its authority and by `limits`, to which those of the methods are added.
+    pub fn new(authority: &Arc<Authority>, limits: BTreeMap<String, String>) -> Self {
+        let database = match authority.db.engine() {
+            Engine::Sqlite => "sqlite",
+            Engine::Postgres => "postgres",
+        };
+        let info = proto::GetServerInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("TOKEN_AUTHORITY_COMMIT")
+                .unwrap_or_default()
+                .to_owned(),
+            issuer: authority.issuer.to_string(),
+            database: database.to_owned(),
+            limits: limits.into_iter().chain(limits_of_methods()).collect(),
+        };
+        Self { info }
+    }
+}
+
+/// What the methods take at most; spans in seconds.
+fn limits_of_methods() -> impl Iterator<Item = (String, String)> {
+    [
+        ("batch_introspect_max", token_service::BATCH_MAX as u64),
+        ("token_bytes_max", jwt::MAX_PRESENTED_BYTES as u64),
+        ("issued_token_bytes_max", jwt::MAX_MADE_BYTES as u64),
+        ("token_ttl_seconds_max", MAX_TOKEN_TTL.as_secs()),
+        (
+            "token_overlap_seconds_max",
+            tokens::rotate::MAX_OVERLAP.as_secs(),
+        ),
+        (
+            "api_key_overlap_seconds_max",
+            api_keys::rotate::MAX_OVERLAP.as_secs(),
+        ),
+        ("wait_seconds_max", convert::MAX_WAIT.as_secs()),
+        ("page_size_max", convert::PAGE_MAX as u64),
+    ]
+    .into_iter()
+    .map(|(name, limit)| (name.to_owned(), limit.to_string()))
+}
+
+#[async_trait]
+impl SystemService for System {
+    async fn get_server_info(
+        &self,
+        _: Request<proto::GetServerInfoRequest>,
+    ) -> Result<Response<proto::GetServerInfoResponse>, Status> {
+        Ok(Response::new(self.info.clone()))
+    }
+
+    async fn list_replicas(
+        &self,
+        _: Request<proto::ListReplicasRequest>,
+    ) -> Result<Response<proto::ListReplicasResponse>, Status> {
+        Err(Status::unimplemented("not there yet"))
+    }
+}

@@ -1,0 +1,211 @@
+//! The chain as it is remembered: a place and a digest in each event's row, and the sealed head in the row of `authority`.
+//!
+//! On SQLite events are chained when the transaction that wrote them is committed. On PostgreSQL that would make every writer
+//! wait for the one before it: they are chained afterwards, in batches, whoever comes first. A process that is stopped in
+//! between loses nothing: what is not chained yet is chained by the next step.
+
+use sea_orm::{ConnectionTrait, Value};
+
+use super::{COLUMNS, Row};
+use crate::{
+    domain::{
+        audit::{Digest, Head, HeadKey, Link, SealedHead},
+        ids::AuditEventId,
+    },
+    error::{Error, Result},
+    storage::{
+        Engine, Transaction,
+        statement::{engine_of, execute, statement},
+    },
+};
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chained {
+    /// So many events were added.
+    Added(usize),
+    /// Somebody else is adding some.
+    Busy,
+    /// The end of the chain was not sealed under the key: nothing is added, since that would seal what somebody else wrote.
+    HeadForged,
+}
+
+/// Adds up to `limit` events to the chain, in the order of their ids, and seals its new end.
+pub async fn chain(transaction: &Transaction, key: &HeadKey, limit: u64) -> Result<Chained> {
+    let Some(sealed) = lock_head(transaction).await? else {
+        return Ok(Chained::Busy);
+    };
+    if !key.accepts(&sealed) {
+        return Ok(Chained::HeadForged);
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit_events WHERE sequence IS NULL ORDER BY audit_event_id LIMIT {limit}"
+    );
+    let rows = transaction
+        .query_all_raw(statement(transaction, sql, []))
+        .await?;
+    let mut head = sealed.head;
+    let mut links = Vec::with_capacity(rows.len());
+    // What cannot be read was not written by us, and waits for somebody who looks at it.
+    for event in rows
+        .iter()
+        .map(Row::read)
+        .filter_map(|row| row.link().event)
+    {
+        head = head.then(&event);
+        links.push((event.id, head));
+    }
+    if links.is_empty() {
+        return Ok(Chained::Added(0));
+    }
+    put_in_place(transaction, &links).await?;
+    move_head(transaction, &key.seal(head)).await?;
+    Ok(Chained::Added(links.len()))
+}
+
+/// Rows that are updated in one statement: few sizes, so that few statements are prepared.
+const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
+
+async fn put_in_place(transaction: &Transaction, links: &[(AuditEventId, Head)]) -> Result<()> {
+    let mut left = links;
+    for size in SIZES {
+        let whole = left.len() / size * size;
+        let (now, later) = left.split_at(whole);
+        for some in now.chunks(size) {
+            put_some_in_place(transaction, some).await?;
+        }
+        left = later;
+    }
+    Ok(())
+}
+
+async fn put_some_in_place(transaction: &Transaction, some: &[(AuditEventId, Head)]) -> Result<()> {
+    let mut values: Vec<Value> = Vec::with_capacity(3 * some.len());
+    let mut places = Vec::with_capacity(some.len());
+    for (id, head) in some {
+        let first = values.len() + 1;
+        places.push(format!("(${first}, ${}, ${})", first + 1, first + 2));
+        values.push(id.as_str().into());
+        values.push(number(head.sequence).into());
+        values.push(head.digest.as_bytes().to_vec().into());
+    }
+    let sql = format!(
+        "WITH link (id, place, sha) AS (VALUES {})
+         UPDATE audit_events SET sequence = link.place, digest = link.sha FROM link
+         WHERE audit_event_id = link.id AND sequence IS NULL",
+        places.join(", ")
+    );
+    let touched = execute(transaction, sql, values).await?;
+    if touched == some.len() as u64 {
+        return Ok(());
+    }
+    Err(Error::internal(
+        "events were chained by somebody else meanwhile",
+    ))
+}
+
+/// The end of the chain, kept from others until the transaction is over; none where another one has it. Writers of events
+/// never wait for it.
+async fn lock_head(transaction: &Transaction) -> Result<Option<SealedHead>> {
+    let lock = match engine_of(transaction) {
+        Engine::Sqlite => "",
+        Engine::Postgres => " FOR UPDATE SKIP LOCKED",
+    };
+    let sql = format!("{HEAD} WHERE authority_id = 1{lock}");
+    let row = transaction
+        .query_one_raw(statement(transaction, sql, []))
+        .await?;
+    row.as_ref().map(sealed_head).transpose()
+}
+
+async fn move_head(transaction: &Transaction, sealed: &SealedHead) -> Result<()> {
+    let sql = "UPDATE authority SET audit_sequence = $1, audit_digest = $2, audit_hmac = $3 WHERE authority_id = 1";
+    let values: [Value; 3] = [
+        number(sealed.head.sequence).into(),
+        sealed.head.digest.as_bytes().to_vec().into(),
+        sealed.seal.clone().into(),
+    ];
+    execute(transaction, sql, values).await?;
+    Ok(())
+}
+
+const HEAD: &str = "SELECT audit_sequence, audit_digest, audit_hmac FROM authority";
+
+/// The head as it is stored. A digest of another length is none, and no seal fits it.
+fn sealed_head(row: &sea_orm::QueryResult) -> Result<SealedHead> {
+    let sequence: i64 = row.try_get("", "audit_sequence")?;
+    let digest: Option<Vec<u8>> = row.try_get("", "audit_digest")?;
+    let digest = digest.as_deref().map_or(Some(Digest::START), Digest::known);
+    let seal: Option<Vec<u8>> = row.try_get("", "audit_hmac")?;
+    let (Some(digest), Ok(sequence)) = (digest, u64::try_from(sequence)) else {
+        let head = Head::EMPTY;
+        return Ok(SealedHead {
+            head,
+            seal: Some(Vec::new()),
+        });
+    };
+    let head = Head { sequence, digest };
+    Ok(SealedHead { head, seal })
+}
+
+/// Whether every event is in the chain.
+pub async fn is_chained(db: &impl ConnectionTrait) -> Result<bool> {
+    let sql = "SELECT 1 FROM audit_events WHERE sequence IS NULL LIMIT 1";
+    let row = db.query_one_raw(statement(db, sql, [])).await?;
+    Ok(row.is_none())
+}
+
+/// Both ends of what is to be verified, as they are at one moment.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    /// The sealed head.
+    pub sealed: SealedHead,
+    /// How many events are not in the chain yet.
+    pub not_chained: u64,
+    /// The last place that an event has; events may get further ones while those up to here are verified.
+    pub last: i64,
+}
+
+/// Where the chain ends now. One statement, so that head and events belong together while a server goes on writing.
+pub async fn ends(db: &impl ConnectionTrait) -> Result<Ends> {
+    let sql = format!(
+        "{} WHERE authority_id = 1",
+        HEAD.replace(
+            " FROM",
+            ", (SELECT max(sequence) FROM audit_events) AS last,
+               (SELECT count(*) FROM audit_events WHERE sequence IS NULL) AS not_chained FROM"
+        )
+    );
+    let row = db.query_one_raw(statement(db, sql, [])).await?;
+    let row = row.ok_or_else(|| Error::internal("the database is not an authority's"))?;
+    let not_chained: i64 = row.try_get("", "not_chained")?;
+    // SQLite lets somebody put there what is no number at all.
+    let last: Option<i64> = row.try_get("", "last").unwrap_or(Some(i64::MAX));
+    Ok(Ends {
+        sealed: sealed_head(&row)?,
+        not_chained: u64::try_from(not_chained).unwrap_or_default(),
+        last: last.unwrap_or_default(),
+    })
+}
+
+/// Up to `limit` links beyond the place `after` and up to the place `last`, in the order of their places.
+pub async fn links(
+    db: &impl ConnectionTrait,
+    after: Option<u64>,
+    last: i64,
+    limit: u64,
+) -> Result<Vec<Link>> {
+    // What somebody put at a place below the first is looked at, too.
+    let after = after.map_or(i64::MIN, number);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit_events WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT {limit}"
+    );
+    let rows = db
+        .query_all_raw(statement(db, sql, [after.into(), last.into()]))
+        .await?;
+    Ok(rows.iter().map(|row| Row::read(row).link()).collect())
+}
+
+fn number(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
