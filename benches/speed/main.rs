@@ -47,6 +47,7 @@ fn main() {
     }
     if wanted("P5") {
         sign_in::sign_ins(&server, &client, &mut table);
+        sign_in::alike(&server, &client, &mut table);
     }
     table.print();
     // The servers have nothing to lose.

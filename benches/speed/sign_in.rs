@@ -1,4 +1,4 @@
-//! How fast users sign in, beside bare argon2id on all cores.
+//! How fast users sign in, beside bare argon2id on all cores; and whether the time of a failure tells who exists.
 //!
 //! Both hash with the same parameters. The bare one does nothing else, and uses the same memory again and again; how it fares
 //! with fresh memory for each hash, as the library takes it by itself, is told for comparison.
@@ -12,27 +12,29 @@ use std::{
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use prost::Message as _;
-use token_authority::proto::IssueTokenResponse;
+use token_authority::proto::{IssueTokenResponse, token_service_client::TokenServiceClient};
 use tokio::runtime::Runtime;
-use tonic::codegen::Bytes;
+use tonic::{Code, codegen::Bytes};
 
 use crate::{
     load::Load,
     report::{Contender, Table, measure},
-    server::{CLERK, PASSWORD, Server, cores, sign_in_request},
+    server::{CLERK, PASSWORD, Server, cores, sign_in_request, signers},
 };
 
 const PATH: &str = "/tokenauthority.v1.TokenService/IssueToken";
 /// How long a turn is.
 const WINDOW: Duration = Duration::from_secs(3);
+/// How many pairs of attempts are timed.
+const PAIRS: usize = 2_000;
 
 /// P5.
 pub(crate) fn sign_ins(server: &Server, client: &Runtime, table: &mut Table) {
-    let message: Bytes = sign_in_request(CLERK, PASSWORD).encode_to_vec().into();
+    let message = |name: &str| Bytes::from(sign_in_request(name, PASSWORD).encode_to_vec());
     let load = Load::new(client, server.address, PATH, &server.caller, cores() * 4);
-    let answer = IssueTokenResponse::decode(load.once(&message)).unwrap();
+    let answer = IssueTokenResponse::decode(load.once(&message(CLERK))).unwrap();
     assert!(answer.token.is_some());
-    let messages: Arc<[Bytes]> = [message].into();
+    let messages: Arc<[Bytes]> = signers().map(|name| message(&name)).collect();
     let measured = measure(vec![
         Contender::new("fresh", || hashes(false)),
         Contender::new("sign-in", || load.for_a_while(&messages, WINDOW)),
@@ -60,6 +62,58 @@ pub(crate) fn sign_ins(server: &Server, client: &Runtime, table: &mut Table) {
     );
     let of_fresh = format!("{:.2}", measured.ratio("sign-in", "fresh"));
     table.line("P5 sign-in / bare argon2id, memory fresh", &of_fresh, "");
+}
+
+/// Whether a wrong password can be told from an unknown name by the time that the answer takes: pairs of attempts, one of each
+/// kind, each at a name that was not tried before.
+pub(crate) fn alike(server: &Server, client: &Runtime, table: &mut Table) {
+    let users = server.many_users(PAIRS);
+    let mut times = [Vec::with_capacity(PAIRS), Vec::with_capacity(PAIRS)];
+    client.block_on(async {
+        let uri = format!("http://{}", server.address);
+        let mut tokens = TokenServiceClient::connect(uri).await.unwrap();
+        for (number, user) in users.iter().enumerate() {
+            let unknown = format!("nobody.{number}");
+            let mut pair = [(0, user), (1, &unknown)];
+            pair.rotate_left(number % 2);
+            for (kind, name) in pair {
+                let request = sign_in_request(name, "not the right one, by far");
+                let begun = Instant::now();
+                let status = tokens.issue_token(request).await.unwrap_err();
+                times[kind].push(begun.elapsed());
+                assert_eq!(status.code(), Code::Unauthenticated);
+            }
+        }
+    });
+    for times in &mut times {
+        times.sort_unstable();
+    }
+    let [wrong, unknown] = &times;
+    for (what, times) in [("wrong password", wrong), ("unknown name", unknown)] {
+        let at = |share: usize| times[PAIRS * share / 100].as_secs_f64() * 1e3;
+        let figures = format!("{:.2} / {:.2} / {:.2} ms", at(10), at(50), at(90));
+        table.line(&format!("sign-in, {what}: p10 / p50 / p90"), &figures, "");
+    }
+    // Two samples of one distribution differ by more once in a hundred times (Kolmogorov and Smirnov).
+    let most = 1.63 * (2.0 / PAIRS as f64).sqrt();
+    let apart = furthest_apart(wrong, unknown);
+    let told = if apart <= most { "alike" } else { "APART" };
+    table.line(
+        &format!("sign-in, {PAIRS} pairs: distance of the distributions"),
+        &format!("{apart:.3}"),
+        &format!("<= {most:.3}  {told}"),
+    );
+}
+
+/// The largest difference between the shares of two sorted samples of one size that are no more than some value.
+fn furthest_apart(one: &[Duration], other: &[Duration]) -> f64 {
+    let share = |of: &[Duration], most| of.partition_point(|time| *time <= most);
+    let apart = one
+        .iter()
+        .chain(other)
+        .map(|value| share(one, *value).abs_diff(share(other, *value)))
+        .max();
+    apart.unwrap_or_default() as f64 / one.len() as f64
 }
 
 /// Hashes on every core for a while. How many a second.

@@ -141,9 +141,14 @@ pub(super) fn mask(mask: Option<prost_types::FieldMask>) -> Result<Vec<String>> 
         .ok_or_else(|| Error::field("update_mask", "is required"))
 }
 
-/// INVALID_ARGUMENT for what a mask names and nobody can change.
+/// INVALID_ARGUMENT for what a mask names and nobody can change. It is quoted where it may be the path of a field, and not
+/// whatever else somebody has put there.
 pub(super) fn unchangeable(path: &str) -> Error {
-    Error::field("update_mask", format!("{path:?} cannot be changed"))
+    let letters = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.' | b'*');
+    if path.len() <= 64 && path.bytes().all(letters) {
+        return Error::field("update_mask", format!("{path:?} cannot be changed"));
+    }
+    Error::field("update_mask", "names what is no field")
 }
 
 /// INVALID_ARGUMENT about `field` for a text of more than `max` characters, or with control characters.

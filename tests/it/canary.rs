@@ -1,5 +1,13 @@
-//! Nothing secret in the log at its most verbose, nor in the metrics.
+//! Nothing secret in the log at its most verbose, nor in the metrics; and nothing that is told to any method in any field.
 
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use prost::Message as _;
+use sea_orm::{ConnectionTrait, Statement};
 use token_authority::proto::{
     self, api_key_service_client::ApiKeyServiceClient, issue_token_request::Credential,
     token_service_client::TokenServiceClient,
@@ -9,12 +17,19 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{as_caller, binary::Binary, password_request};
+use tracing_subscriber::EnvFilter;
 
-const VERBOSE: &[(&str, &str)] = &[(
-    "TOKEN_AUTHORITY_LOG_FILTER",
-    "trace,sqlx=trace,sea_orm=trace,tower=trace,tonic=trace,hyper=debug,h2=debug",
-)];
+use crate::{
+    hostile_text::requests_with,
+    support::{
+        Engine, Server, TestDatabase, as_caller, binary::Binary, call_any, password_request,
+    },
+    walk::World,
+};
+
+/// Everything but the frames themselves.
+const FILTER: &str = "trace,sqlx=trace,sea_orm=trace,tower=trace,tonic=trace,hyper=debug,h2=debug";
+const VERBOSE: &[(&str, &str)] = &[("TOKEN_AUTHORITY_LOG_FILTER", FILTER)];
 
 /// Does a bit of everything with secrets, and gives back all of them.
 async fn secrets_of_a_day(server: &Binary) -> Vec<String> {
@@ -101,4 +116,76 @@ async fn no_secret_appears_in_the_log_or_the_metrics() {
             .iter()
             .all(|secret| !database.contains(secret.as_str()))
     );
+}
+
+/// What was logged.
+#[derive(Debug, Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Every audit event, with its columns of text.
+async fn audit_events(server: &Server) -> Vec<String> {
+    let db = server.authority.db.reader();
+    let sql = "SELECT space_id || actor_user_id || action || resource_id || error_reason || client_address \
+               || request_id || CAST(details AS text) FROM audit_events";
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql));
+    let rows = rows.await.unwrap();
+    rows.iter()
+        .map(|row| row.try_get_by_index(0).unwrap())
+        .collect()
+}
+
+/// One thread, so that its subscriber hears of everything.
+#[tokio::test]
+async fn what_is_told_in_any_field_comes_out_nowhere() {
+    // No name can be this; a password, a token or a description may.
+    const CANARY: &str = "Canary 7f3a9c51b2d4 sings!";
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(FILTER))
+        .with_writer(move || writer.clone());
+    // As long as there is but one, tracing asks whoever comes first, in another test's thread, whether to log at all.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let server = Server::start(TestDatabase::create(Engine::Sqlite).await.unwrap()).await;
+    let world = World::new(&server).await;
+    let channel = server.connect().await;
+    let mut told = 0;
+    for path in proto::METHODS.iter().copied() {
+        for (field, message) in requests_with(&world, path, CANARY).await {
+            if field == "comment" {
+                // It is for the audit log.
+                continue;
+            }
+            told += 1;
+            let request = as_caller(world.root(), message.encode_to_vec());
+            if let Err(status) = call_any(&channel, path, request).await {
+                let text = format!("{status:?} {}", String::from_utf8_lossy(status.details()));
+                assert!(!text.contains(CANARY), "{path}.{field}: {text}");
+            }
+            server.clock.advance(Duration::from_secs(10));
+        }
+    }
+    assert!(told > 100, "{told} fields");
+    for event in audit_events(&server).await {
+        assert!(!event.contains(CANARY), "{event}");
+    }
+    drop((world, channel));
+    server.stop().await;
+    let logged = logged.0.lock().unwrap();
+    let logged = String::from_utf8_lossy(&logged);
+    assert!(logged.contains("TRACE") && logged.contains("call failed"));
+    let line = logged.lines().find(|line| line.contains(CANARY));
+    assert!(line.is_none(), "{line:?}");
 }

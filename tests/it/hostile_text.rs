@@ -1,16 +1,18 @@
 //! Text that no name is made of, in every field of text of every method that there is: it is refused, never stumbled over.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, ReflectMessage as _, Value};
-use token_authority::proto::{self, revocation_subject::Subject};
+use token_authority::proto;
 use tonic::Code;
 
-use crate::support::{
-    Engine, Server, TestDatabase, as_caller, both, call_any, create_key, fields,
-    introspect_request, key, metadata_of, password_request, reason, refused, revocation_of,
-    rotate_key, rotate_request, seconds,
+use crate::{
+    support::{
+        Engine, Server, TestDatabase, as_caller, both, call_any, fields, key, metadata_of,
+        password_request, reason, refused,
+    },
+    walk::{World, requests},
 };
 
 /// What is put into each field.
@@ -26,73 +28,6 @@ fn texts() -> Vec<(&'static str, String)> {
         ("as much as fits", "\u{e9}".repeat(30_000)),
         ("too much", "a".repeat(1 << 20)),
     ]
-}
-
-/// One good request for each method.
-async fn requests(server: &Server, admin: &str) -> BTreeMap<&'static str, Vec<u8>> {
-    let (id, token) = server.made_key(admin, key(&[])).await;
-    let (spare, _) = server.made_key(admin, key(&[])).await;
-    let named = proto::ApiKey {
-        api_key_id: id.clone(),
-        ..key(&[])
-    };
-    let paths = [
-        "display_name",
-        "description",
-        "roles",
-        "scopes",
-        "audiences",
-    ]
-    .into_iter()
-    .chain(["allowed_cidrs", "labels"])
-    .map(str::to_owned)
-    .collect();
-    let update = proto::UpdateApiKeyRequest {
-        api_key: Some(named),
-        update_mask: Some(prost_types::FieldMask { paths }),
-    };
-    let batch = proto::BatchIntrospectTokensRequest {
-        tokens: vec![token.clone()],
-        ..Default::default()
-    };
-    let revoke = proto::RevokeTokenRequest {
-        token: "nothing".to_owned(),
-        ..Default::default()
-    };
-    let revoke_key = proto::RevokeApiKeyRequest {
-        api_key_id: spare,
-        ..Default::default()
-    };
-    let session = Subject::SessionId("a session".replace(' ', "-"));
-    let sign_in = password_request("admin", &server.admin_password, "system");
-    BTreeMap::from([
-        ("IssueToken", sign_in.encode_to_vec()),
-        (
-            "IntrospectToken",
-            introspect_request(&token).encode_to_vec(),
-        ),
-        ("BatchIntrospectTokens", batch.encode_to_vec()),
-        ("RotateToken", rotate_request(admin).encode_to_vec()),
-        ("RevokeToken", revoke.encode_to_vec()),
-        ("GetCallerIdentity", Vec::new()),
-        ("CreateApiKey", create_key(key(&[])).encode_to_vec()),
-        ("GetApiKey", Vec::new()),
-        ("ListApiKeys", Vec::new()),
-        ("UpdateApiKey", update.encode_to_vec()),
-        (
-            "RotateApiKey",
-            rotate_key(&id, seconds(600)).encode_to_vec(),
-        ),
-        ("RevokeApiKey", revoke_key.encode_to_vec()),
-        (
-            "CreateRevocation",
-            revocation_of(session, "").encode_to_vec(),
-        ),
-        ("ListRevocations", Vec::new()),
-        ("WatchRevocations", Vec::new()),
-        ("GetJwks", Vec::new()),
-        ("WatchJwks", Vec::new()),
-    ])
 }
 
 /// `message` with `text` in one of its fields of text, for each of them.
@@ -136,37 +71,45 @@ fn with_text(message: &DynamicMessage, text: &str) -> Vec<(String, DynamicMessag
     made
 }
 
+/// A good request for a method, with `text` in each of its fields of text in turn.
+pub(crate) async fn requests_with(
+    world: &World<'_>,
+    path: &str,
+    text: &str,
+) -> Vec<(String, DynamicMessage)> {
+    static POOL: LazyLock<DescriptorPool> =
+        LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTORS).unwrap());
+    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap();
+    let service = POOL.get_service_by_name(service).unwrap();
+    let mut methods = service.methods();
+    let input = methods
+        .find(|known| known.name() == method)
+        .unwrap()
+        .input();
+    let good = requests::message(world, path).await;
+    with_text(&DynamicMessage::decode(input, &*good).unwrap(), text)
+}
+
 /// What each method says to each text in each field: code, reason and the fields that are blamed.
 async fn answers(server: &Server) -> BTreeMap<String, (Code, String, Vec<String>)> {
-    let admin = server.admin().await.access_token;
-    let requests = requests(server, &admin).await;
-    let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
+    let world = World::new(server).await;
     let channel = server.connect().await;
     let mut answers = BTreeMap::new();
     for path in proto::METHODS.iter().copied() {
-        let (service, method) = path.trim_start_matches('/').split_once('/').unwrap();
-        let Some(good) = requests.get(method) else {
-            continue;
-        };
-        let service = pool.get_service_by_name(service).unwrap();
-        let method = service
-            .methods()
-            .find(|known| known.name() == method)
-            .unwrap();
-        let good = DynamicMessage::decode(method.input(), &**good).unwrap();
         for (what, text) in texts() {
-            for (field, message) in with_text(&good, &text) {
-                let answer =
-                    call_any(&channel, path, as_caller(&admin, message.encode_to_vec())).await;
+            for (field, message) in requests_with(&world, path, &text).await {
+                let request = as_caller(world.root(), message.encode_to_vec());
+                let answer = call_any(&channel, path, request).await;
                 let told = match answer {
                     Ok(()) => (Code::Ok, String::new(), Vec::new()),
                     Err(status) => (status.code(), reason(&status), fields(&status)),
                 };
-                answers.insert(format!("{}.{field}: {what}", method.name()), told);
+                answers.insert(format!("{path}.{field}: {what}"), told);
+                // Some of them are sign-ins that fail; the throttle is another test's.
+                server.clock.advance(Duration::from_secs(10));
             }
         }
     }
-    assert_eq!(requests.len(), 17, "{requests:?}");
     answers
 }
 
@@ -178,6 +121,9 @@ fn is_defined(code: Code) -> bool {
         Code::NotFound,
         Code::Unauthenticated,
         Code::PermissionDenied,
+        Code::FailedPrecondition,
+        Code::AlreadyExists,
+        Code::Unimplemented,
     ]
     .contains(&code)
 }
@@ -192,7 +138,7 @@ async fn no_text_is_more_than_text_on_either_engine() {
         };
         let server = Server::start(database).await;
         let answers = answers(&server).await;
-        assert!(answers.len() > 300, "{}", answers.len());
+        assert!(answers.len() > 900, "{}", answers.len());
         let odd: Vec<_> = answers
             .iter()
             .filter(|(_, (code, reason, _))| {

@@ -49,6 +49,7 @@ mod layering;
 mod listing;
 mod methods;
 mod names;
+mod one_role;
 mod one_server;
 mod passwords;
 mod patience;

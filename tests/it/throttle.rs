@@ -7,7 +7,7 @@ use token_authority::{
     domain::{ids::Username, password::Password},
     proto,
 };
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
@@ -136,6 +136,14 @@ both!(
         let pause = throttled(server, "victim.10", WRONG).await;
         assert_eq!(pause, Duration::from_secs(1));
         throttled(server, &tenant.name("boss"), PASSWORD).await;
+        // L12: whoever names another address is not believed.
+        let mut request = Request::new(password_request("victim.10", WRONG, ""));
+        for header in ["x-forwarded-for", "x-real-ip", "forwarded"] {
+            let claimed = "203.0.113.9".parse().unwrap();
+            request.metadata_mut().insert(header, claimed);
+        }
+        let claimed = server.tokens().await.issue_token(request).await;
+        refused(claimed, Code::ResourceExhausted, "SIGN_IN_THROTTLED");
         server.clock.advance(pause);
         attempt(server, &tenant.name("boss"), PASSWORD)
             .await

@@ -15,6 +15,7 @@ use token_authority::{
 };
 use tonic::{Response, Status};
 
+pub(crate) use self::recorded::rows;
 use crate::support::{Server, as_caller};
 
 /// What is to be said of the chain of a running server.

@@ -3,7 +3,8 @@
 //! The table has one line a method and one letter a caller; a method without a line fails the walk. The thing that each call
 //! is about is in the space `acme`, or in none, and it is made anew for each call, so that a call which may is a call which does.
 
-mod requests;
+mod neighbours;
+pub(crate) mod requests;
 mod table;
 
 use token_authority::proto::{self, MethodRule, method_rule};
@@ -50,7 +51,8 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    async fn new(server: &'a Server) -> Self {
+    /// Two spaces, and the people in them.
+    pub(crate) async fn new(server: &'a Server) -> Self {
         let acme = server.tenant("acme").await;
         let short = proto::IssueTokenRequest {
             ttl: Some(seconds(60)),
@@ -89,6 +91,11 @@ impl<'a> World<'a> {
             revoked,
             disabled,
         }
+    }
+
+    /// A JWT of the admin of `system`.
+    pub(crate) fn root(&self) -> &str {
+        &self.operator.token
     }
 
     /// The credentials, in the order of [`CALLERS`]; those that depend on what the method asks for are made for it.

@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// The request, encoded.
-pub(super) async fn message(world: &World<'_>, path: &str) -> Vec<u8> {
+pub(crate) async fn message(world: &World<'_>, path: &str) -> Vec<u8> {
     let (service, method) = path
         .trim_start_matches("/tokenauthority.v1.")
         .split_once('/')
