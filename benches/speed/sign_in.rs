@@ -26,7 +26,7 @@ const PATH: &str = "/tokenauthority.v1.TokenService/IssueToken";
 /// How long a turn is.
 const WINDOW: Duration = Duration::from_secs(3);
 /// How many pairs of attempts are timed.
-const PAIRS: usize = 2_000;
+const PAIRS: u16 = 2_000;
 
 /// P5.
 pub(crate) fn sign_ins(server: &Server, client: &Runtime, table: &mut Table) {
@@ -67,8 +67,9 @@ pub(crate) fn sign_ins(server: &Server, client: &Runtime, table: &mut Table) {
 /// Whether a wrong password can be told from an unknown name by the time that the answer takes: pairs of attempts, one of each
 /// kind, each at a name that was not tried before.
 pub(crate) fn alike(server: &Server, client: &Runtime, table: &mut Table) {
-    let users = server.many_users(PAIRS);
-    let mut times = [Vec::with_capacity(PAIRS), Vec::with_capacity(PAIRS)];
+    let pairs = usize::from(PAIRS);
+    let users = server.many_users(pairs);
+    let mut times = [Vec::with_capacity(pairs), Vec::with_capacity(pairs)];
     client.block_on(async {
         let uri = format!("http://{}", server.address);
         let mut tokens = TokenServiceClient::connect(uri).await.unwrap();
@@ -90,12 +91,12 @@ pub(crate) fn alike(server: &Server, client: &Runtime, table: &mut Table) {
     }
     let [wrong, unknown] = &times;
     for (what, times) in [("wrong password", wrong), ("unknown name", unknown)] {
-        let at = |share: usize| times[PAIRS * share / 100].as_secs_f64() * 1e3;
+        let at = |share: usize| times[pairs * share / 100].as_secs_f64() * 1e3;
         let figures = format!("{:.2} / {:.2} / {:.2} ms", at(10), at(50), at(90));
         table.line(&format!("sign-in, {what}: p10 / p50 / p90"), &figures, "");
     }
     // Two samples of one distribution differ by more once in a hundred times (Kolmogorov and Smirnov).
-    let most = 1.63 * (2.0 / PAIRS as f64).sqrt();
+    let most = 1.63 * (2.0 / f64::from(PAIRS)).sqrt();
     let apart = furthest_apart(wrong, unknown);
     let told = if apart <= most { "alike" } else { "APART" };
     table.line(
@@ -113,7 +114,7 @@ fn furthest_apart(one: &[Duration], other: &[Duration]) -> f64 {
         .chain(other)
         .map(|value| share(one, *value).abs_diff(share(other, *value)))
         .max();
-    apart.unwrap_or_default() as f64 / one.len() as f64
+    f64::from(u16::try_from(apart.unwrap_or_default()).unwrap()) / f64::from(PAIRS)
 }
 
 /// Hashes on every core for a while. How many a second.

@@ -215,8 +215,8 @@ fn make_data_dir(settings: &Settings) -> Result<()> {
     let cannot =
         |error| Error::internal(format!("{} cannot be made", path.display())).because(error);
     made.map_err(cannot)?;
-    let mode = path.metadata().map_err(cannot)?.mode();
-    if mode & 0o007 != 0 {
+    let found = path.metadata().map_err(cannot)?;
+    if found.mode() & 0o007 != 0 {
         tracing::warn!(data_dir = %path.display(), "every user of this machine can look into the data directory");
     }
     Ok(())

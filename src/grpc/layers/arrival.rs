@@ -100,6 +100,10 @@ where
 
 /// A call that arrives or has begun.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "every call is one of these: a box would cost each of them an allocation"
+)]
 pub enum Arriving<S, F, B> {
     /// Its request has not arrived yet.
     Waiting(Waiting<S, B>),
