@@ -181,7 +181,6 @@ both!(
             let request = proto::ChangePasswordRequest {
                 current_password: current.to_owned(),
                 new_password: "ein ganz neues Wort im Juni".to_owned(),
-                ..Default::default()
             };
             let mut users = server.operator().await.users();
             users

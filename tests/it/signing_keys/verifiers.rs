@@ -109,7 +109,7 @@ async fn no_verifier_refuses_a_good_token(engine: Engine) {
         verifiers.push(Verifier::new(&server).await);
         server.clock.advance(Duration::from_secs(50));
     }
-    let tokens = rotate_under_load(&server, &api_key, &mut verifiers).await;
+    let tokens = Box::pin(rotate_under_load(&server, &api_key, &mut verifiers)).await;
     let mut kids: Vec<String> = tokens.iter().map(|token| kid_of(token)).collect();
     kids.dedup();
     assert_eq!(kids.len(), 4, "three rotations");
@@ -139,10 +139,10 @@ async fn no_verifier_refuses_a_good_token(engine: Engine) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {
-    no_verifier_refuses_a_good_token(Engine::Sqlite).await;
+    Box::pin(no_verifier_refuses_a_good_token(Engine::Sqlite)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres() {
-    no_verifier_refuses_a_good_token(Engine::Postgres).await;
+    Box::pin(no_verifier_refuses_a_good_token(Engine::Postgres)).await;
 }
