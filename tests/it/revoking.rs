@@ -307,6 +307,35 @@ both!(
     }
 );
 
+both!(
+    a_key_counts_for_what_was_revoked_already_too,
+    async |server| {
+        let admin = server.admin().await.access_token;
+        let acme = server.space("acme").await;
+        let user = server.user(&acme, "ann").await;
+        let api_key = server.api_key(&admin, &acme, &user, &[]).await;
+        let api_key = api_key.api_key.unwrap().api_key_id;
+        for subject in [session("s"), Subject::ApiKeyId(api_key)] {
+            let first = revocation_of(subject.clone(), "");
+            let first = create(server, &admin, first).await.unwrap();
+            let request = proto::CreateRevocationRequest {
+                idempotency_key: uuid::Uuid::now_v7().to_string(),
+                ..revocation_of(subject, "")
+            };
+            for _ in 0..2 {
+                let again = create(server, &admin, request.clone()).await.unwrap();
+                assert_eq!(again.event, first.event);
+            }
+            let other = proto::CreateRevocationRequest {
+                subject: revocation_of(session("another"), "").subject,
+                ..request
+            };
+            let status = create(server, &admin, other).await.unwrap_err();
+            assert_eq!(reason(&status), "IDEMPOTENCY_KEY_REUSED");
+        }
+    }
+);
+
 both!(retries_at_once_make_one_entry, async |server| {
     let admin = server.admin().await.access_token;
     let acme = server.space("acme").await;

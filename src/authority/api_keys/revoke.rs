@@ -54,6 +54,11 @@ pub async fn end(
     if !newly_ended
         && let Some(found) = revocation_log::find(&transaction, &subject, space, since).await?
     {
+        if let Some(request) = request {
+            let answer = Answer::event(&found.event_id);
+            request.remember(&transaction, answer, now).await?;
+            transaction.commit().await?;
+        }
         pending.join(&found);
         return Ok((pending, found.reason));
     }

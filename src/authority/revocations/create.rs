@@ -86,6 +86,11 @@ pub async fn create(
     let mut pending = authority.log.pending();
     let transaction = authority.db.begin().await?;
     if let Some(found) = already(&transaction, &target).await? {
+        if let Some(request) = request {
+            let answer = Answer::event(&found.event_id);
+            request.remember(&transaction, answer, now).await?;
+            transaction.commit().await?;
+        }
         pending.join(&found);
         target.reason = found.reason;
         return finish(target, pending, until).await;
