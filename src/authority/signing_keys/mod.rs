@@ -1,7 +1,7 @@
 //! The keys that sign, as they are managed: [`list`], [`prepare`], [`activate`], [`revoke`], and [`rotation`], which does by itself
 //! what is due.
 //!
-//! Every change is a [`ceremony`]: one at a time, whichever server it is of, with an entry in the log for each key that it
+//! Every change is a `ceremony`: one at a time, whichever server it is of, with an entry in the log for each key that it
 //! touches, from which every server learns of it. What a key may become is in [`crate::domain::signing_key`].
 
 pub mod activate;

@@ -1,7 +1,5 @@
 //! Answers `DEADLINE_EXCEEDED` when time is up, and lets what has begun finish. A unary call has the server's time, or the
-//! client's where that is shorter; a stream has the client's, where there is one, and those of [`tool_streams`] what they may.
-//!
-//! [`tool_streams`]: super::tool_streams
+//! client's where that is shorter; a stream has the client's, where there is one, and those of `tool_streams` what they may.
 
 use std::{
     convert::Infallible,
