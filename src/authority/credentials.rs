@@ -109,7 +109,14 @@ impl Authority {
             Ok(verified) => verified,
             Err(inactive) => return Ok(Err(inactive)),
         };
+        if verified.token.rev > self.log.applied()?.position().0 {
+            // It is ahead of what was applied here, or of a log whose end was lost: then nothing that follows would kill it.
+            self.log.catch_up().await?;
+        }
         let applied = self.log.applied()?;
+        if verified.token.rev > applied.position().0 {
+            return Ok(Err(Inactive::Revoked));
+        }
         if applied
             .revocations()
             .kills(&verified.token, &verified.targets, now)
@@ -240,6 +247,7 @@ enum LoadFailure {
 
 fn is_fresh(record: &KeyRecord, applied: &Applied) -> bool {
     boottime().saturating_sub(record.loaded) < RECORD_LIFE
+        && record.loaded >= applied.since()
         && applied
             .changes()
             .fresh_since(record.position, record.about())

@@ -17,6 +17,8 @@ const SHORTEST_ROTATION: Duration = Duration::from_hours(1);
 const ARGON2_MEMORY_CAP_KIB: u32 = 262_144;
 const ARGON2_ITERATIONS_CAP: u32 = 10;
 const ARGON2_PARALLELISM_CAP: u32 = 4;
+/// A sign-in that waits longer would count as given up by the throttle while it goes on.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 impl Settings {
     /// `FIELD_INVALID` about each setting that cannot be.
@@ -125,6 +127,9 @@ impl Settings {
             if duration.is_zero() {
                 note(Err(Error::field(key, "must not be nothing")));
             }
+        }
+        if self.argon2.max_wait > LONGEST_WAIT {
+            note(Err(Error::field("argon2.max_wait", "must be at most 30s")));
         }
         if self.shutdown.pause >= self.shutdown.timeout {
             let told = "must be shorter than shutdown.timeout";

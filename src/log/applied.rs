@@ -23,6 +23,7 @@ const CHANGES_KEPT: Duration = Duration::from_mins(6);
 pub struct Applied {
     /// How often the log had been loaded from nothing before.
     beginning: u64,
+    since: Duration,
     position: Position,
     mark: EntryMark,
     cursor: Arc<str>,
@@ -44,6 +45,11 @@ impl Applied {
     /// Counts how often the log was loaded from nothing: what was read before may not go with what is read now.
     pub fn beginning(&self) -> u64 {
         self.beginning
+    }
+
+    /// When it was loaded from nothing, in time since boot: places known before may not be those of this log.
+    pub fn since(&self) -> Duration {
+        self.since
     }
 
     /// The last place applied.
@@ -90,8 +96,9 @@ impl Applied {
         self.recent.push_back(entry);
     }
 
-    pub(super) fn begin_after(&mut self, earlier: &Self) {
+    pub(super) fn begin_after(&mut self, earlier: &Self, now: Duration) {
         self.beginning = earlier.beginning + 1;
+        self.since = now;
     }
 
     pub(super) fn set_cursor(&mut self, cursor: String) {

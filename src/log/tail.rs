@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Applied, Progress, Shared, cursor::Coverage};
 use crate::{
+    clock::boottime,
     domain::revocation::{Entry, Position, Subject},
     error::{Error, Result},
     storage::{Engine, revocation_log},
@@ -41,7 +42,7 @@ pub(super) async fn load(shared: &Shared) -> Result<()> {
             .applied
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        fresh.begin_after(&applied);
+        fresh.begin_after(&applied, boottime());
         *applied = fresh;
     }
     shared.place.send_replace(position);
@@ -137,8 +138,9 @@ async fn read_on(shared: &Shared) -> Result<()> {
 
 /// Begins again from nothing; until that is done nothing is answered from memory.
 async fn load_again(shared: &Shared) -> Result<()> {
+    let wanted = shared.tenancy.reloads_wanted();
     load(shared).await?;
-    shared.tenancy.reloaded();
+    shared.tenancy.reloaded(wanted);
     Ok(())
 }
 

@@ -38,11 +38,11 @@ const REFUSALS: u32 = 10;
 pub(super) struct Tenancy {
     /// Until when this server may answer from what it remembers, in milliseconds of [`boottime`].
     until: AtomicU64,
-    must_reload: AtomicBool,
+    /// How often the log has turned out, or may turn out, not to be what was applied; and up to which of these it was loaded
+    /// again.
+    reloads: (AtomicU64, AtomicU64),
     /// The database file is not where it was: what is decided here is not what the next start will find.
     out_of_place: AtomicBool,
-    /// Whether the right to answer hangs on a lock.
-    locked: bool,
     /// Another server has the database: this one ends.
     pub(super) lost: CancellationToken,
 }
@@ -55,9 +55,8 @@ impl Tenancy {
     pub(super) async fn take(db: &Database, new: bool) -> Result<(Self, Option<SessionLock>)> {
         let tenancy = Self {
             until: AtomicU64::new(u64::MAX),
-            must_reload: AtomicBool::new(false),
+            reloads: Default::default(),
             out_of_place: AtomicBool::new(false),
-            locked: db.engine() == Engine::Postgres,
             lost: CancellationToken::new(),
         };
         if db.engine() == Engine::Sqlite {
@@ -82,7 +81,7 @@ impl Tenancy {
     pub(super) fn check(&self) -> Result<()> {
         let until = self.until.load(Ordering::Relaxed);
         let in_time = until == u64::MAX || millis(boottime()) < until;
-        if in_time && !self.out_of_place.load(Ordering::Relaxed) {
+        if in_time && !self.must_reload() && !self.out_of_place.load(Ordering::Relaxed) {
             return Ok(());
         }
         Err(Error::new(
@@ -94,21 +93,23 @@ impl Tenancy {
 
     /// Whether the lock was lost and taken again: what was applied may have been overtaken meanwhile.
     pub(super) fn must_reload(&self) -> bool {
-        self.must_reload.load(Ordering::SeqCst)
+        let (wanted, done) = &self.reloads;
+        done.load(Ordering::SeqCst) < wanted.load(Ordering::SeqCst)
     }
 
     /// What was applied is not what the log says: nothing is answered from it until it was loaded again.
     pub(super) fn suspend(&self) {
-        self.must_reload.store(true, Ordering::SeqCst);
-        self.until.store(0, Ordering::Relaxed);
+        self.reloads.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// What was applied is what the log says. On PostgreSQL the next beat of the lock gives the right to answer back.
-    pub(super) fn reloaded(&self) {
-        self.must_reload.store(false, Ordering::SeqCst);
-        if !self.locked {
-            self.until.store(u64::MAX, Ordering::Relaxed);
-        }
+    /// How many reloads are wanted so far: to be said when one that begins now is done.
+    pub(super) fn reloads_wanted(&self) -> u64 {
+        self.reloads.0.load(Ordering::SeqCst)
+    }
+
+    /// What was applied is what the log said after so many reloads had been wanted.
+    pub(super) fn reloaded(&self, wanted: u64) {
+        self.reloads.1.fetch_max(wanted, Ordering::SeqCst);
     }
 
     fn extend(&self, asked: Duration) {

@@ -138,6 +138,9 @@ pub async fn open(
         check(settings)?;
     }
     make_data_dir(settings)?;
+    if database_settings(settings).is_missing() && existing_master_keys(settings)?.is_some() {
+        tracing::warn!("there is a master key and no database: an empty one is made");
+    }
     let db = Database::open(&database_settings(settings)).await?;
     storage::migrate_up(&db).await?;
     let master_keys = Arc::new(master_keys(settings, &db).await?);

@@ -13,7 +13,6 @@
 use std::{
     fmt,
     future::Future,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -24,8 +23,8 @@ use std::{
 use arc_swap::ArcSwap;
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
-    QueryStream, RuntimeErr, SqliteTransactionMode, Statement, StreamTrait, TransactionOptions,
-    TransactionTrait, entity::prelude::async_trait::async_trait, sqlx::PgPool,
+    RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    entity::prelude::async_trait::async_trait, sqlx::PgPool,
 };
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -273,25 +272,6 @@ impl ConnectionTrait for Pool {
         let loan = self.loan();
         loan.answered(loan.connection().query_all_raw(statement))
             .await
-    }
-}
-
-/// A stream holds a connection until it is dropped.
-impl StreamTrait for Pool {
-    type Stream<'a> = QueryStream;
-
-    fn get_database_backend(&self) -> DbBackend {
-        self.0.backend
-    }
-
-    fn stream_raw<'a>(
-        &'a self,
-        statement: Statement,
-    ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
-        Box::pin(async move {
-            let loan = self.loan();
-            loan.answered(loan.connection().stream_raw(statement)).await
-        })
     }
 }
 

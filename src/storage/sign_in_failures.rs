@@ -4,7 +4,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Value};
 
 use super::{
     entity::sign_in_failures::{Column, Entity, Model},
-    statement::{execute, statement},
+    statement::{execute, statement, unless_locked},
 };
 use crate::{
     clock::Timestamp,
@@ -61,8 +61,12 @@ pub async fn clear(db: &impl ConnectionTrait, subject: &str) -> Result<()> {
 
 /// Forgets up to `limit` subjects whose count began before `before`.
 pub async fn forget(db: &impl ConnectionTrait, before: Timestamp, limit: u32) -> Result<u64> {
-    let sql = "DELETE FROM sign_in_failures WHERE subject IN \
-               (SELECT subject FROM sign_in_failures WHERE window_start < $1 LIMIT $2)";
+    // One that is being counted anew is left out, and not waited for.
+    let free = unless_locked(db);
+    let sql = format!(
+        "DELETE FROM sign_in_failures WHERE window_start < $1 AND subject IN
+         (SELECT subject FROM sign_in_failures WHERE window_start < $1 LIMIT $2 {free})"
+    );
     execute(db, sql, [before.micros().into(), i64::from(limit).into()]).await
 }
 

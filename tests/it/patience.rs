@@ -179,9 +179,10 @@ async fn calls_that_are_announced_and_never_sent_keep_nobody_out() {
     for stream in (1..).step_by(2).take(100) {
         let begin = frame(HEADERS, END_HEADERS, stream, &block);
         connection.send(&begin).await;
-        // Half of them send their first byte.
+        // Half of them send a part.
         if stream % 4 == 1 {
-            connection.send(&frame(DATA, NO_FLAG, stream, &[0])).await;
+            let part = vec![0; FRAME_MAX / 2];
+            connection.send(&frame(DATA, NO_FLAG, stream, &part)).await;
         }
     }
     connection.settle().await;

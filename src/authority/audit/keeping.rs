@@ -17,7 +17,7 @@ const BATCH: usize = 512;
 /// Keeps it until `stop`, and a last time then.
 pub async fn keep(authority: Arc<Authority>, stop: CancellationToken) {
     let pause = match authority.db.engine() {
-        // Changes are chained as they are committed; what is left are refusals, and a database made by an older version.
+        // What is committed is chained with it; what is left is a database made by an older version.
         Engine::Sqlite => Duration::from_secs(1),
         Engine::Postgres => Duration::from_millis(100),
     };
@@ -50,14 +50,14 @@ pub async fn keep(authority: Arc<Authority>, stop: CancellationToken) {
 /// Writes down the refusals so far, and chains all that is not chained yet. INTERNAL where the end of the chain was not sealed
 /// under the master key: then nothing is added to it.
 pub async fn keep_once(authority: &Authority) -> Result<()> {
-    refusals::write(authority).await?;
-    chain(&authority.db).await
+    let written = refusals::write(authority).await;
+    chain(&authority.db).await.and(written)
 }
 
 /// The same, with what would still be counted if the server went on.
 async fn keep_the_last(authority: &Authority) -> Result<()> {
-    refusals::write_all(authority).await?;
-    chain(&authority.db).await
+    let written = refusals::write_all(authority).await;
+    chain(&authority.db).await.and(written)
 }
 
 /// A transaction a batch, so that nobody waits long.
@@ -75,7 +75,7 @@ async fn chain(db: &Database) -> Result<()> {
             Chained::Added(_) | Chained::Busy => break,
             Chained::HeadForged => {
                 return Err(Error::internal(
-                    "the end of the audit chain was not sealed under this master key: nothing more is chained, see `audit verify`",
+                    "the end of the audit chain was not sealed under this master key, or it goes on beyond: nothing more is chained, see `audit verify`",
                 ));
             }
         }

@@ -90,6 +90,9 @@ pub async fn create(
             let answer = Answer::event(&found.event_id);
             request.remember(&transaction, answer, now).await?;
             transaction.commit().await?;
+        } else {
+            // Nothing is held while it is waited.
+            transaction.rollback().await?;
         }
         pending.join(&found);
         target.reason = found.reason;

@@ -171,7 +171,10 @@ impl Attempt<'_> {
 
     async fn try_settle(&self, outcome: Outcome) -> Result<()> {
         let now = self.authority.clock.now();
-        let _turn = self.authority.throttle.turns.acquire().await;
+        let turns = &self.authority.throttle.turns;
+        let Ok(_turn) = timeout(PATIENCE, turns.acquire()).await else {
+            return Err(overloaded());
+        };
         let transaction = self.authority.db.begin().await?;
         for (kind, subject) in &self.subjects {
             let known = sign_in_failures::lock(&transaction, subject).await?;

@@ -1,23 +1,20 @@
 //! Begins a call when its request has arrived: a client that announces calls and never sends them keeps nobody out, since it
-//! holds no place among those at work. What is larger than most requests ever are begins after its first part, and arrives
-//! while its handler reads it, until its time is up. So does what is a stream of messages.
+//! holds no place among those at work, and no handler ever waits for a client. Streams of messages begin at once.
 //!
-//! What has arrived of requests that are still to begin is bounded, over all connections.
+//! What has arrived of requests that are still to begin is bounded, over all connections and for each network.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     mem,
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use http::{Request, Response, request};
-use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use prost::bytes::BytesMut;
 use tokio::time::{Instant, Sleep};
@@ -33,12 +30,14 @@ use super::{
     deadline::{exceeded, poll_deadline},
     in_flight::overloaded,
 };
-use crate::grpc::methods::Shape;
+use crate::{connections::ClientAddress, grpc::methods::Shape};
 
-/// How much of a request arrives before it begins, in bytes.
-const PART: usize = 64 * 1024;
+/// What begins although there is more of it, in bytes: it is larger than any service takes, and refused by its length.
+const LARGEST: usize = 3 * 1024 * 1024 + 1024;
 /// How much may have arrived of all that have not begun, in bytes.
 const WAITING_MAX: usize = 128 * 1024 * 1024;
+/// How much of that may be of one network.
+const WAITING_OF_ONE_MAX: usize = WAITING_MAX / 4 * 3;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -82,6 +81,8 @@ where
         if !is_one_message {
             return Arriving::Begun(self.inner.call(request.map(Body::new)));
         }
+        let client = request.extensions().get::<ClientAddress>();
+        let network = client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.network());
         let (parts, body) = request.into_parts();
         Arriving::Waiting(Waiting {
             inner: self.inner.clone(),
@@ -92,6 +93,7 @@ where
             sleep: None,
             space: Space {
                 room: self.room.clone(),
+                network,
                 taken: 0,
             },
         })
@@ -125,7 +127,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Self::Waiting(waiting) = &mut *self {
-            let arrived = ready!(waiting.poll_part(cx));
+            let arrived = ready!(waiting.poll_whole(cx));
             if let Self::Waiting(waiting) = mem::replace(&mut *self, Self::Answered) {
                 match arrived {
                     Ok(()) => *self = Self::Begun(waiting.begin()),
@@ -157,9 +159,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<StdError>,
 {
-    /// Ready when all of the request is there, or its first part.
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        while !self.body.is_end_stream() && self.arrived.len() < PART {
+    /// Ready when all of the request is there, or more than anybody takes.
+    fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        while !self.body.is_end_stream() && self.arrived.len() < LARGEST {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
@@ -199,86 +201,69 @@ where
     where
         S: Service<Request<Body>, Response = Response<R>, Error = Infallible>,
     {
-        let body = if self.body.is_end_stream() {
-            Body::new(Full::new(self.arrived))
-        } else {
-            Body::new(Rest {
-                arrived: Some(self.arrived),
-                body: self.body,
-                by: self.by,
-                sleep: None,
-            })
-        };
+        let body = Body::new(Full::new(self.arrived));
         self.inner.call(Request::from_parts(self.parts, body))
     }
 }
 
-/// How much has arrived of all requests that have not begun.
+/// How much has arrived of all requests that have not begun, and of each network's.
 #[derive(Debug, Clone, Default)]
-struct Room(Arc<AtomicUsize>);
+struct Room(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    by_network: HashMap<IpAddr, usize>,
+}
 
 /// What one request takes of it.
 #[derive(Debug)]
 struct Space {
     room: Room,
+    network: IpAddr,
     taken: usize,
+}
+
+impl Room {
+    /// Counts stay right whoever panicked while holding them.
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Space {
     /// Takes room for so many bytes in all; says whether there is.
     fn hold(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.taken);
-        self.taken += more;
-        more == 0 || self.room.0.fetch_add(more, Ordering::AcqRel) + more <= WAITING_MAX
+        if more == 0 {
+            return true;
+        }
+        let mut taken = self.room.taken();
+        let of_one = taken.by_network.get(&self.network).copied();
+        let of_one = of_one.unwrap_or_default() + more;
+        if taken.total + more > WAITING_MAX || of_one > WAITING_OF_ONE_MAX {
+            return false;
+        }
+        taken.total += more;
+        taken.by_network.insert(self.network, of_one);
+        self.taken = bytes;
+        true
     }
 }
 
 impl Drop for Space {
     fn drop(&mut self) {
-        if self.taken > 0 {
-            self.room.0.fetch_sub(self.taken, Ordering::AcqRel);
+        if self.taken == 0 {
+            return;
         }
-    }
-}
-
-/// The body of a request that has begun before it was there: its first part, and then the rest as it comes in time.
-#[derive(Debug)]
-struct Rest<B> {
-    arrived: Option<Bytes>,
-    body: B,
-    by: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl<B> http_body::Body for Rest<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<StdError>,
-{
-    type Data = Bytes;
-    type Error = StdError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
-        let this = &mut *self;
-        if let Some(arrived) = this.arrived.take() {
-            return Poll::Ready(Some(Ok(Frame::data(arrived))));
+        let mut taken = self.room.taken();
+        taken.total -= self.taken;
+        if let Some(of_one) = taken.by_network.get_mut(&self.network) {
+            *of_one -= self.taken;
+            if *of_one == 0 {
+                taken.by_network.remove(&self.network);
+            }
         }
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        ready!(poll_deadline(&mut this.sleep, Some(this.by), cx));
-        Poll::Ready(Some(Err(Box::new(exceeded()))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.arrived.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 
@@ -287,21 +272,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_is_bounded_in_all_and_its_room_comes_back() {
+    fn what_waits_is_bounded_in_all_and_of_each_network_and_its_room_comes_back() {
         let room = Room::default();
-        let space = || Space {
+        let space = |last| Space {
             room: room.clone(),
+            network: Ipv4Addr::new(192, 0, 2, last).into(),
             taken: 0,
         };
-        let (mut first, mut second) = (space(), space());
-        assert!(first.hold(WAITING_MAX - 10));
-        assert!(first.hold(WAITING_MAX - 10), "it is held already");
+        let (mut first, mut second) = (space(1), space(1));
+        assert!(first.hold(WAITING_OF_ONE_MAX - 10));
+        assert!(first.hold(WAITING_OF_ONE_MAX - 10), "it is held already");
         assert!(second.hold(10));
-        assert!(!second.hold(11));
-        drop(second);
-        assert!(space().hold(10));
+        assert!(!second.hold(11), "the network has no more");
+        let mut other = space(2);
+        assert!(other.hold(WAITING_MAX - WAITING_OF_ONE_MAX));
+        assert!(!space(3).hold(1), "nobody has more");
+        drop((second, other));
+        assert!(space(1).hold(10));
         drop(first);
-        assert!(space().hold(WAITING_MAX));
-        assert_eq!(room.0.load(Ordering::Acquire), 0);
+        assert!(space(1).hold(WAITING_OF_ONE_MAX));
+        let taken = room.taken();
+        assert_eq!((taken.total, taken.by_network.len()), (0, 0));
     }
 }

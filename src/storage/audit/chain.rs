@@ -26,7 +26,8 @@ pub enum Chained {
     Added(usize),
     /// Somebody else is adding some.
     Busy,
-    /// The end of the chain was not sealed under the key: nothing is added, since that would seal what somebody else wrote.
+    /// The end of the chain was not sealed under the key, or events have places beyond it: nothing is added, since that would
+    /// seal what somebody else wrote.
     HeadForged,
 }
 
@@ -35,7 +36,7 @@ pub async fn chain(transaction: &Transaction, key: &HeadKey, limit: u64) -> Resu
     let Some(sealed) = lock_head(transaction).await? else {
         return Ok(Chained::Busy);
     };
-    if !key.accepts(&sealed) {
+    if !key.accepts(&sealed) || goes_on_beyond(transaction, &sealed.head).await? {
         return Ok(Chained::HeadForged);
     }
     let sql = format!(
@@ -61,6 +62,13 @@ pub async fn chain(transaction: &Transaction, key: &HeadKey, limit: u64) -> Resu
     put_in_place(transaction, &links).await?;
     move_head(transaction, &key.seal(head)).await?;
     Ok(Chained::Added(links.len()))
+}
+
+/// Whether an event has a place beyond the end: we have given it none.
+async fn goes_on_beyond(transaction: &Transaction, head: &Head) -> Result<bool> {
+    let sql = "SELECT 1 FROM audit_events WHERE sequence > $1 LIMIT 1";
+    let beyond = statement(transaction, sql, [number(head.sequence).into()]);
+    Ok(transaction.query_one_raw(beyond).await?.is_some())
 }
 
 /// Rows that are updated in one statement: few sizes, so that few statements are prepared.
