@@ -26,13 +26,13 @@ struct Assignment {
 }
 
 impl Assignment {
-    fn proto(self) -> Option<RoleAssignment> {
-        Some(RoleAssignment {
+    fn proto(self) -> RoleAssignment {
+        RoleAssignment {
             space_id: self.space.unwrap_or_default(),
             role: self.role,
             user_id: self.user,
             create_time: None,
-        })
+        }
     }
 }
 
@@ -51,7 +51,7 @@ impl AssignArguments {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         let connection = client.connect().await?;
         let request = connection.request(AssignRoleRequest {
-            assignment: self.assignment.proto(),
+            assignment: Some(self.assignment.proto()),
         });
         let answer = connection.roles().assign_role(request).await?;
         client.output.show(&answer.into_inner())
@@ -70,7 +70,7 @@ impl UnassignArguments {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         let connection = client.connect().await?;
         let request = connection.request(UnassignRoleRequest {
-            assignment: self.assignment.proto(),
+            assignment: Some(self.assignment.proto()),
         });
         let answer = connection.roles().unassign_role(request).await?;
         let answer = answer.into_inner();

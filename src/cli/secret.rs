@@ -23,14 +23,14 @@ const MAX_BYTES: u64 = 16 * 1024;
 #[group(multiple = false)]
 pub(crate) struct PasswordSource {
     /// Read the password from stdin
-    #[arg(long)]
-    password_stdin: bool,
+    #[arg(long = "password-stdin")]
+    stdin: bool,
     /// Read the password from this file, `-` for stdin
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    #[arg(long = "password-file", value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Read the password from the environment variable of this name
-    #[arg(long, value_name = "NAME")]
-    password_variable: Option<String>,
+    #[arg(long = "password-variable", value_name = "NAME")]
+    variable: Option<String>,
 }
 
 impl PasswordSource {
@@ -51,13 +51,13 @@ impl PasswordSource {
     }
 
     fn given(&self) -> Result<Option<SecretString>, Failure> {
-        if let Some(path) = &self.password_file {
+        if let Some(path) = &self.file {
             return from_file(path).map(Some);
         }
-        if let Some(name) = &self.password_variable {
+        if let Some(name) = &self.variable {
             return from_variable(name).map(Some);
         }
-        if self.password_stdin {
+        if self.stdin {
             return from_reader(io::stdin().lock(), Path::new("stdin")).map(Some);
         }
         Ok(None)
@@ -65,7 +65,7 @@ impl PasswordSource {
 
     /// Whether anything was said.
     pub(crate) fn is_given(&self) -> bool {
-        self.password_stdin || self.password_file.is_some() || self.password_variable.is_some()
+        self.stdin || self.file.is_some() || self.variable.is_some()
     }
 }
 

@@ -51,6 +51,7 @@ mod methods;
 mod names;
 mod one_role;
 mod one_server;
+mod operators_line;
 mod passwords;
 mod patience;
 mod public_keys;
