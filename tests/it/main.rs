@@ -48,6 +48,7 @@ mod late_commits;
 mod layering;
 mod listing;
 mod methods;
+mod metrics;
 mod names;
 mod one_role;
 mod one_server;
