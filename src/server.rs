@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod recover;
+mod report;
 mod run;
 
 use std::{net::SocketAddr, time::Duration};

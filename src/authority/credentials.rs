@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 
 pub use crate::domain::api_key::Inactive;
 
-use super::Authority;
+use super::{Authority, lookups::Lookups};
 use crate::{
     clock::{Timestamp, boottime},
     domain::{
@@ -43,6 +43,8 @@ pub struct Credentials {
     records: Cache<ApiKeyId, Arc<KeyRecord>>,
     /// Ids that no key had, and when that was read, in time since boot.
     unknown: Cache<ApiKeyId, Duration>,
+    jwt_lookups: Lookups,
+    key_lookups: Lookups,
 }
 
 /// A JWT whose signature was checked.
@@ -83,6 +85,8 @@ impl Default for Credentials {
             verified: Cache::new(REMEMBERED),
             records: Cache::new(REMEMBERED),
             unknown: Cache::new(UNKNOWN_REMEMBERED),
+            jwt_lookups: Lookups::of("jwt"),
+            key_lookups: Lookups::of("api_key"),
         }
     }
 }
@@ -147,7 +151,9 @@ impl Authority {
             return Ok(Err(Inactive::Malformed));
         }
         let digest = sha256(token.as_bytes());
-        if let Some(known) = self.credentials.verified.get(&digest) {
+        let known = self.credentials.verified.get(&digest);
+        self.credentials.jwt_lookups.count(known.is_some());
+        if let Some(known) = known {
             if !self.keyring.publishes(&known.token.signing_key_id) {
                 return Ok(Err(Inactive::Unknown));
             }
@@ -200,6 +206,7 @@ impl Authority {
     pub async fn key_record(&self, id: &ApiKeyId) -> Result<Option<(Arc<KeyRecord>, Position)>> {
         if self.credentials.knows_none(id) {
             drop(self.log.applied()?);
+            self.credentials.key_lookups.count(true);
             return Ok(None);
         }
         for _ in 0..ATTEMPTS {
@@ -208,6 +215,7 @@ impl Authority {
             let record = match self.credentials.records.get_or_insert_async(id, load).await {
                 Ok(record) => record,
                 Err(LoadFailure::Missing) => {
+                    self.credentials.key_lookups.count(false);
                     self.credentials.unknown.insert(id.clone(), begun);
                     return Ok(None);
                 }
@@ -215,6 +223,7 @@ impl Authority {
             };
             let applied = self.log.applied()?;
             if is_fresh(&record, &applied) {
+                self.credentials.key_lookups.count(record.loaded < begun);
                 return Ok(Some((record, applied.position())));
             }
             drop(applied);

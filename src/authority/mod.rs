@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`credentials`] (is this token good), [`caller`] (who asks, and what they may), [`sign_in`] (passwords),
 //! [`keyring`] (the keys that sign) and [`signing_keys`] (what changes them), [`tokens`] (issue, introspect, rotate, revoke),
-//! [`revocations`] (revoke by reference, list, watch), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every change has in common), [`idempotency`] (lost answers), [`audit`], [`bootstrap`].
+//! [`revocations`] (revoke by reference, list, watch), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every change has in common), [`idempotency`] (lost answers), [`audit`], [`bootstrap`], [`lookups`] (for the metrics).
 
 pub mod api_keys;
 pub mod audit;
@@ -15,6 +15,7 @@ pub mod forgetting;
 pub mod idempotency;
 pub mod keyring;
 pub mod last_use;
+pub mod lookups;
 pub mod page;
 pub mod revocations;
 pub mod sign_in;
@@ -31,8 +32,9 @@ use self::{
     keyring::{Keyring, master_keys::MasterKeys},
     last_use::LastUse,
     page::PageSeal,
-    sign_in::{hashing::Hashing, throttle::Throttle},
+    sign_in::{counts::SignIns, hashing::Hashing, throttle::Throttle},
     signing_keys::Policy,
+    tokens::verdicts::Verdicts,
 };
 use crate::{
     clock::Clock,
@@ -64,8 +66,12 @@ pub struct Authority {
     pub hashing: Hashing,
     /// How fast passwords may be tried.
     pub throttle: Throttle,
+    /// How sign-ins ended.
+    pub sign_ins: SignIns,
     /// Whether a presented token is good.
     pub credentials: Credentials,
+    /// What introspection found.
+    pub verdicts: Verdicts,
     /// Page tokens.
     pub pages: PageSeal,
     /// When API keys were used.

@@ -103,12 +103,7 @@ impl ListArguments {
             wanted.page_token.clone_from(next);
         }
         client.output.list(&listed, "audit_events", COLUMNS)?;
-        if !listed.next_page_token.is_empty() {
-            client.output.notice(&format!(
-                "there are more; go on with --page-token {}",
-                listed.next_page_token
-            ));
-        }
+        client.output.more(&listed.next_page_token);
         Ok(())
     }
 }

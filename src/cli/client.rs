@@ -21,9 +21,10 @@ use crate::{
     proto::{
         RevocationEffect, api_key_service_client::ApiKeyServiceClient,
         audit_service_client::AuditServiceClient,
-        revocation_service_client::RevocationServiceClient,
+        revocation_service_client::RevocationServiceClient, role_service_client::RoleServiceClient,
         signing_key_service_client::SigningKeyServiceClient,
-        token_service_client::TokenServiceClient,
+        space_service_client::SpaceServiceClient, token_service_client::TokenServiceClient,
+        user_service_client::UserServiceClient,
     },
 };
 
@@ -236,6 +237,19 @@ impl Connection {
 
     pub(crate) fn signing_keys(&self) -> SigningKeyServiceClient<Channel> {
         SigningKeyServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn users(&self) -> UserServiceClient<Channel> {
+        UserServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn spaces(&self) -> SpaceServiceClient<Channel> {
+        SpaceServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// 500 roles of 256 long permissions are many megabytes.
+    pub(crate) fn roles(&self) -> RoleServiceClient<Channel> {
+        RoleServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     /// A call that has to be answered within --timeout.

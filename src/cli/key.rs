@@ -305,12 +305,7 @@ impl ListArguments {
             wanted.page_token.clone_from(&listed.next_page_token);
         }
         client.output.list(&listed, "api_keys", COLUMNS)?;
-        if !listed.next_page_token.is_empty() {
-            client.output.notice(&format!(
-                "there are more; go on with --page-token {}",
-                listed.next_page_token
-            ));
-        }
+        client.output.more(&listed.next_page_token);
         Ok(())
     }
 }

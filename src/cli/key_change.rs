@@ -8,6 +8,7 @@ use crate::{
         failure::Failure,
         input::proto_time,
         key::{Bounds, key_id, warn_of_scopes_not_granted},
+        update_mask::update_mask,
     },
     clock::Timestamp,
     proto::{ApiKey, UpdateApiKeyRequest},
@@ -103,21 +104,7 @@ impl UpdateArguments {
             ("expire_time", bounds.expires.is_some() || self.no_expiry),
             ("disabled", self.disable || self.enable),
         ];
-        let mut paths: Vec<String> = given
-            .into_iter()
-            .filter(|(_, given)| *given)
-            .map(|(path, _)| path.to_owned())
-            .collect();
-        for field in self.clear {
-            let path = field.path();
-            if given.contains(&(path, true)) {
-                return Err(Failure::usage(format!("{path} is both given and cleared")));
-            }
-            paths.push(path.to_owned());
-        }
-        if paths.is_empty() {
-            return Err(Failure::usage("nothing to change was given; see --help"));
-        }
+        let mask = update_mask(&given, self.clear.into_iter().map(Clearable::path))?;
         let api_key = ApiKey {
             api_key_id: key_id(self.id)?,
             display_name: self.name.unwrap_or_default(),
@@ -133,7 +120,7 @@ impl UpdateArguments {
         };
         Ok(UpdateApiKeyRequest {
             api_key: Some(api_key),
-            update_mask: Some(prost_types::FieldMask { paths }),
+            update_mask: Some(mask),
         })
     }
 }

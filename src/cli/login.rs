@@ -14,8 +14,8 @@ use crate::{
         stored_login::{LoginStore, StoredLogin},
     },
     proto::{
-        GetCallerIdentityRequest, IssueTokenRequest, PasswordCredential, RevokeTokenRequest,
-        issue_token_request,
+        GetCallerIdentityRequest, IssueTokenRequest, IssuedToken, PasswordCredential,
+        RevokeTokenRequest, issue_token_request,
     },
 };
 
@@ -92,6 +92,19 @@ impl LoginArguments {
         }
         client.output.show(&answer)
     }
+}
+
+/// Puts a fresh token in the place of the stored login, and takes it out of what is printed. Where it cannot be stored, it is
+/// printed after all: the old one is dead.
+pub(crate) fn keep(client: &Client, token: &mut IssuedToken) -> Result<(), Failure> {
+    let login = StoredLogin::new(&client.options.address, token);
+    match LoginStore::of_the_user()?.save(&login) {
+        Ok(()) => token.access_token.clear(),
+        Err(failure) => client
+            .output
+            .warning(&format!("the fresh token is not stored: {failure}")),
+    }
+    Ok(())
 }
 
 /// Revoke the stored login with its whole session, and remove it

@@ -1,14 +1,16 @@
 //! The command line. Most verbs are one call to a running server; the local ones need none.
 //!
 //! In reading order: [`Cli`] (the verbs), `options` (what all of them take), `local` (the verbs without a server), then one
-//! file a noun: `login`, `token`, `key` with `key_change`, `revocation` with `watch`, `signing_key`, `audit`, `health`. They stand on `client` (the
-//! call), `secret` and `stored_login` (where credentials come from and stay), `input` (times and durations as people write
-//! them), `paging`, `render` and `output` (what is printed), `failure` (the error line and the exit code).
+//! file a noun: `login`, `token`, `key` with `key_change`, `user` with `user_password`, `space`, `role` with `role_assignment`,
+//! `revocation` with `watch`, `signing_key`, `audit`, `health`. They stand on `client` (the call), `secret` and `stored_login`
+//! (where credentials come from and stay), `input` (times and durations as people write them), `update_mask`, `confirmation`,
+//! `paging`, `render` and `output` (what is printed), `failure` (the error line and the exit code).
 //!
 //! No secret is ever taken from an argument: other users of the machine see those, and shells remember them.
 
 mod audit;
 mod client;
+mod confirmation;
 mod failure;
 mod health;
 mod input;
@@ -21,10 +23,16 @@ mod output;
 mod paging;
 mod render;
 mod revocation;
+mod role;
+mod role_assignment;
 mod secret;
 mod signing_key;
+mod space;
 mod stored_login;
 mod token;
+mod update_mask;
+mod user;
+mod user_password;
 mod watch;
 
 use std::process::ExitCode;
@@ -81,6 +89,12 @@ enum Command {
     #[command(subcommand)]
     Key(key::KeyCommand),
     #[command(subcommand)]
+    User(user::UserCommand),
+    #[command(subcommand)]
+    Space(space::SpaceCommand),
+    #[command(subcommand)]
+    Role(role::RoleCommand),
+    #[command(subcommand)]
     Revocation(revocation::RevocationCommand),
     #[command(subcommand)]
     SigningKey(signing_key::SigningKeyCommand),
@@ -110,6 +124,9 @@ impl Command {
             Self::Health(arguments) => arguments.run(client).await,
             Self::Token(command) => command.run(client).await,
             Self::Key(command) => command.run(client).await,
+            Self::User(command) => command.run(client).await,
+            Self::Space(command) => command.run(client).await,
+            Self::Role(command) => command.run(client).await,
             Self::Revocation(command) => command.run(client).await,
             Self::SigningKey(command) => command.run(client).await,
             Self::Audit(command) => command.run(client).await,
@@ -174,6 +191,27 @@ mod tests {
             "token-authority key create ci --expires 2030-01-02T03:04:05Z --label team=a --quiet",
             "token-authority key update XkQBXKr652MV1VF9 --disable --clear roles",
             "token-authority key rotate --own --overlap 24h",
+            "token-authority user create carla --space shop --email c@shop.example --name Carla",
+            "token-authority user create carla --password-variable PASSWORD --disabled",
+            "token-authority user get carla -o json",
+            "token-authority user list --space shop --limit 0 --quiet",
+            "token-authority user update carla --disable --clear email --clear name",
+            "token-authority user delete carla --yes",
+            "token-authority user reset-password carla --quiet --revoke-api-keys",
+            "token-authority user reset-password carla --ask-password",
+            "token-authority user change-password --current-password-file a --password-stdin",
+            "token-authority space create shop --max-token-ttl 1h --default-audience orders",
+            "token-authority space get shop",
+            "token-authority space list --page-token x",
+            "token-authority space update shop --key-prefix sh --clear max-api-key-ttl",
+            "token-authority space delete shop -y",
+            "token-authority role create clerk --space shop --permission a --permission b",
+            "token-authority role list --space shop",
+            "token-authority role update clerk --clear permissions --description x",
+            "token-authority role delete clerk --yes",
+            "token-authority role assign clerk carla --space shop",
+            "token-authority role unassign clerk carla",
+            "token-authority role assignments --user carla --role clerk",
             "token-authority revocation create user alice --space * --sessions-until 1h",
             "token-authority revocation create session -qIq9orx9b3Wdv_lLr95gQ --wait 0",
             "token-authority revocation create token --reason logout -- -pIq9orx9b3Wdv_lLr95gQ",
@@ -207,6 +245,14 @@ mod tests {
         let event = render::described(&crate::proto::RevocationEvent::default()).unwrap();
         let signing_key = render::described(&crate::proto::SigningKey::default()).unwrap();
         assert_eq!(missing(&signing_key.descriptor(), signing_key::COLUMNS), 0);
+        let user = render::described(&crate::proto::User::default()).unwrap();
+        assert_eq!(missing(&user.descriptor(), user::COLUMNS), 0);
+        let space = render::described(&crate::proto::Space::default()).unwrap();
+        assert_eq!(missing(&space.descriptor(), space::COLUMNS), 0);
+        let role = render::described(&crate::proto::Role::default()).unwrap();
+        assert_eq!(missing(&role.descriptor(), role::COLUMNS), 0);
+        let held = render::described(&crate::proto::RoleAssignment::default()).unwrap();
+        assert_eq!(missing(&held.descriptor(), role_assignment::COLUMNS), 0);
         let columns: Vec<&str> = revocation::COLUMNS.iter().map(|(name, _)| *name).collect();
         assert_eq!(missing(&event.descriptor(), &columns), 0);
     }
@@ -232,6 +278,23 @@ mod tests {
                 "token-authority key update a --enable --disable",
                 ArgumentConflict,
             ),
+            (
+                "token-authority user create a --password secret",
+                UnknownArgument,
+            ),
+            (
+                "token-authority user create a --ask-password --password-stdin",
+                ArgumentConflict,
+            ),
+            (
+                "token-authority user reset-password a --password-file f --password-variable V",
+                ArgumentConflict,
+            ),
+            (
+                "token-authority user change-password secret",
+                UnknownArgument,
+            ),
+            ("token-authority role assign clerk", MissingRequiredArgument),
             (
                 "token-authority revocation watch --live --since-cursor c",
                 ArgumentConflict,

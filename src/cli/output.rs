@@ -81,6 +81,15 @@ impl Output {
         }
     }
 
+    /// Tells where a list goes on, unless it has ended.
+    pub(crate) fn more(&self, next_page_token: &str) {
+        if !next_page_token.is_empty() {
+            self.notice(&format!(
+                "there are more; go on with --page-token {next_page_token}"
+            ));
+        }
+    }
+
     /// Tells what needs attention.
     pub(crate) fn warning(&self, text: &str) {
         if !self.quiet {

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::cli::failure::Failure;
+
 /// How much of a list is wanted.
 #[derive(Debug, Args)]
 pub(crate) struct Paging {
@@ -21,6 +23,24 @@ impl Paging {
             limit => limit.div_ceil(limit.div_ceil(max)),
         };
         i32::try_from(size).unwrap_or(i32::MAX)
+    }
+
+    /// Fetches as many pages as are wanted: their entries, and where the list goes on. `page` takes the size of a page, up to
+    /// `max`, and where it begins.
+    pub(crate) async fn collect<T>(
+        &self,
+        max: u32,
+        page: impl AsyncFn(i32, String) -> Result<(Vec<T>, String), Failure>,
+    ) -> Result<(Vec<T>, String), Failure> {
+        let (mut listed, mut next) = (Vec::new(), self.first_page());
+        loop {
+            let (mut entries, after) = page(self.page_size(max), next).await?;
+            listed.append(&mut entries);
+            next = after;
+            if self.is_done(listed.len(), &next) {
+                return Ok((listed, next));
+            }
+        }
     }
 
     /// Where to begin.
@@ -58,6 +78,21 @@ mod tests {
         ] {
             assert_eq!(paging(limit).page_size(500), size, "{limit}");
         }
+    }
+
+    #[tokio::test]
+    async fn pages_are_fetched_until_the_limit_and_put_together() {
+        // A list of 7: each page begins where the one before said.
+        let page = async |size: i32, from: String| {
+            let from: i32 = from.parse().unwrap_or(0);
+            let to = (from + size).min(7);
+            let next = (to < 7).then(|| to.to_string());
+            Ok(((from..to).collect(), next.unwrap_or_default()))
+        };
+        let all = paging(0).collect(3, page).await.unwrap();
+        assert_eq!(all, ((0..7).collect(), String::new()));
+        let some = paging(4).collect(3, page).await.unwrap();
+        assert_eq!(some, ((0..4).collect(), "4".to_owned()));
     }
 
     #[test]

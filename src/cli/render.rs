@@ -30,26 +30,49 @@ macro_rules! shown {
 shown!(
     ActivateSigningKeyResponse,
     ApiKey,
+    AssignRoleResponse,
     AuditEvent,
+    ChangePasswordResponse,
     CreateApiKeyResponse,
     CreateRevocationResponse,
+    CreateRoleResponse,
+    CreateSpaceResponse,
+    CreateUserResponse,
+    DeleteRoleResponse,
+    DeleteSpaceResponse,
+    DeleteUserResponse,
     GetApiKeyResponse,
     GetCallerIdentityResponse,
+    GetSpaceResponse,
+    GetUserResponse,
     IntrospectTokenResponse,
     IssueTokenResponse,
     ListApiKeysResponse,
     ListAuditEventsResponse,
     ListRevocationsResponse,
+    ListRoleAssignmentsResponse,
+    ListRolesResponse,
     ListSigningKeysResponse,
+    ListSpacesResponse,
+    ListUsersResponse,
     PrepareSigningKeyResponse,
+    ResetPasswordResponse,
     RevocationEvent,
     RevokeApiKeyResponse,
     RevokeSigningKeyResponse,
     RevokeTokenResponse,
+    Role,
+    RoleAssignment,
     RotateApiKeyResponse,
     RotateTokenResponse,
     SigningKey,
+    Space,
+    UnassignRoleResponse,
     UpdateApiKeyResponse,
+    UpdateRoleResponse,
+    UpdateSpaceResponse,
+    UpdateUserResponse,
+    User,
     WatchRevocationsResponse,
 );
 
@@ -391,6 +414,15 @@ pub(crate) mod tests {
         let fields = fields(&described(&answer).unwrap());
         let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["position", "effect.position"]);
+    }
+
+    #[test]
+    fn a_password_that_was_made_up_is_a_secret() {
+        let reset = proto::ResetPasswordResponse {
+            generated_password: "made up".to_owned(),
+            effect: Some(proto::RevocationEffect::default()),
+        };
+        assert_eq!(secrets(&described(&reset).unwrap()), ["made up"]);
     }
 
     #[test]

@@ -189,12 +189,7 @@ impl ListArguments {
         }
         let columns: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
         client.output.list(&listed, "events", &columns)?;
-        if !listed.next_page_token.is_empty() {
-            client.output.notice(&format!(
-                "there are more; go on with --page-token {}",
-                listed.next_page_token
-            ));
-        }
+        client.output.more(&listed.next_page_token);
         Ok(())
     }
 }

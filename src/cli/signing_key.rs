@@ -83,12 +83,7 @@ impl ListArguments {
             }
         }
         client.output.list(&listed, "signing_keys", COLUMNS)?;
-        if !listed.next_page_token.is_empty() {
-            client.output.notice(&format!(
-                "there are more; go on with --page-token {}",
-                listed.next_page_token
-            ));
-        }
+        client.output.more(&listed.next_page_token);
         Ok(())
     }
 }

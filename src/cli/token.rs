@@ -10,13 +10,13 @@ use crate::{
         client::Client,
         failure::{Exit, Failure},
         input::{self, proto_duration},
-        login::{Wanted, password_credential},
+        login::{self, Wanted, password_credential},
         secret::{self, PasswordSource, TokenSource},
-        stored_login::{LoginStore, StoredLogin},
+        stored_login::LoginStore,
     },
     proto::{
         InactiveReason, IntrospectTokenRequest, RevokeTokenRequest, RotateTokenRequest,
-        RotateTokenResponse, issue_token_request,
+        issue_token_request,
     },
 };
 
@@ -195,28 +195,12 @@ impl RotateArguments {
         });
         let answer = connection.tokens().rotate_token(request).await?;
         let mut answer = answer.into_inner();
-        if old.stored {
-            keep(client, &mut answer)?;
+        if let Some(token) = answer.token.as_mut().filter(|_| old.stored) {
+            login::keep(client, token)?;
         }
         client.output.show(&answer)?;
         Client::require_effective(answer.effect.as_ref(), None)
     }
-}
-
-/// Puts the fresh token in the place of the stored login, and takes it out of what is printed. Where it cannot be stored, it
-/// is printed after all: the old one is dead.
-fn keep(client: &Client, answer: &mut RotateTokenResponse) -> Result<(), Failure> {
-    let Some(token) = &mut answer.token else {
-        return Ok(());
-    };
-    let login = StoredLogin::new(&client.options.address, token);
-    match LoginStore::of_the_user()?.save(&login) {
-        Ok(()) => token.access_token.clear(),
-        Err(failure) => client
-            .output
-            .warning(&format!("the fresh token is not stored: {failure}")),
-    }
-    Ok(())
 }
 
 /// Revoke a JWT with its whole session, or an API key, by holding it

@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         ids::EventId,
-        revocation::{Decision, FORGET_AFTER, Position},
+        revocation::{Decision, FORGET_AFTER, Kind, Position},
     },
     error::Result,
     storage::{Transaction, revocation_log},
@@ -29,6 +29,8 @@ pub struct Pending {
     /// The place of the first, where it is known.
     first_position: Option<Position>,
     reached: Position,
+    /// Whether one that was appended kills.
+    kills: bool,
 }
 
 /// An entry whose place is waited for.
@@ -86,6 +88,7 @@ impl Pending {
             first: None,
             first_position: None,
             reached: Position(0),
+            kills: false,
         }
     }
 
@@ -111,6 +114,7 @@ impl Pending {
         now: Timestamp,
     ) -> Result<()> {
         self.wait_for(event_id, false);
+        self.kills |= decision.kind == Kind::Revocation;
         let forget_time = now + FORGET_AFTER;
         let made =
             revocation_log::append(transaction, event_id, decision, now, forget_time).await?;
@@ -159,6 +163,7 @@ impl Pending {
     /// None where nothing was appended.
     pub async fn effect(mut self, until: WaitUntil) -> Option<Effect> {
         let (first, commit_time) = self.first()?;
+        let committed = Instant::now();
         self.shared.wake();
         let mut position = Some(self.reached);
         for wait in &mut self.waits {
@@ -174,7 +179,11 @@ impl Pending {
             Some(position) => self.applied(position, until.effective).await,
             None => false,
         };
-        Some(self.describe(position, applied, commit_time))
+        let effect = self.describe(position, applied, commit_time);
+        if self.kills && effect.effective {
+            self.shared.effective_seconds.record(committed.elapsed());
+        }
+        Some(effect)
     }
 
     async fn applied(&self, position: Position, until: Instant) -> bool {

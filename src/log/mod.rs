@@ -27,6 +27,7 @@ use std::{
     time::Duration,
 };
 
+use metrics::Histogram;
 use tokio::{
     sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch},
     time::Instant,
@@ -49,6 +50,7 @@ use crate::{
     },
     error::{Error, Reason, Result},
     storage::{Database, Engine, revocation_log},
+    telemetry::metrics as names,
 };
 
 /// How long an entry is remembered: longer than anything it kills can live, so that verifiers which were away for long find
@@ -83,6 +85,8 @@ struct Shared {
     herald: Herald,
     /// Turns at reading the table for those who are far behind: however many they are, others find a connection.
     table_reads: Semaphore,
+    /// From the commit of a revocation until it is effective.
+    effective_seconds: Histogram,
 }
 
 /// How far the tail is.
@@ -134,6 +138,7 @@ impl RevocationLog {
             waiting: Mutex::default(),
             tenancy,
             table_reads: Semaphore::new(TABLE_READS),
+            effective_seconds: metrics::histogram!(names::EFFECTIVE_SECONDS),
         });
         if shared.db.engine() == Engine::Postgres {
             let sequencer = sequencer::Sequencer::new(Arc::clone(&shared)).await?;

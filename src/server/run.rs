@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tower::layer::util::Stack;
 
-use super::{Life, Listeners, Services, check, serve};
+use super::{Life, Listeners, Services, check, report, serve};
 use crate::{
     authority::{
         Authority,
@@ -30,10 +30,12 @@ use crate::{
         last_use::{self, LastUse},
         page::PageSeal,
         sign_in::{
+            counts::SignIns,
             hashing::{Hashing, HashingSettings},
             throttle::Throttle,
         },
         signing_keys::{Policy, rotation},
+        tokens::verdicts::Verdicts,
     },
     clock::Clock,
     config::{Settings, SigningAlgorithm},
@@ -56,7 +58,6 @@ use crate::{
     },
     shutdown::Shutdown,
     storage::{self, Database, DatabaseSettings},
-    telemetry::metrics as names,
 };
 
 /// The largest request that carries tokens, in bytes.
@@ -65,8 +66,6 @@ const TOKENS_MAX: usize = 3 * 1024 * 1024;
 const REQUEST_MAX: usize = 64 * 1024;
 /// How often it is looked whether calls can be answered.
 const READINESS: Duration = Duration::from_millis(250);
-/// How often the connections to the database are counted.
-const REPORTING: Duration = Duration::from_secs(1);
 
 /// Runs the server until `shutdown`. Fails where it cannot start, or where another server takes its database over.
 pub async fn run(
@@ -98,7 +97,10 @@ pub async fn run_with(
         Arc::clone(&authority),
         stop.clone(),
     ));
-    background.spawn(report_connections(authority.db.clone(), stop.clone()));
+    background.spawn(report::report_regularly(
+        Arc::clone(&authority),
+        stop.clone(),
+    ));
     background.spawn(rotation::rotate_regularly(
         Arc::clone(&authority),
         stop.clone(),
@@ -166,6 +168,8 @@ pub async fn open(
         issuer: settings.issuer.as_str().into(),
         pages,
         credentials: Credentials::default(),
+        verdicts: Verdicts::default(),
+        sign_ins: SignIns::default(),
         last_use: LastUse::default(),
         throttle: Throttle::new(&*throttle_key, settings.sign_in.trusted_networks.clone()),
         refusals: Refusals::default(),
@@ -393,26 +397,6 @@ fn life_of(life: &Life) -> Watched {
     Watched {
         ready: life.ready.clone(),
         draining: life.draining.clone(),
-    }
-}
-
-/// Says how many connections to the database there are, for as long as there is work in the background.
-async fn report_connections(db: Database, stop: CancellationToken) {
-    let gauge = |state| metrics::gauge!(names::DATABASE_CONNECTIONS, "state" => state);
-    let report = |state, connections: usize| {
-        gauge(state).set(u32::try_from(connections).unwrap_or(u32::MAX));
-    };
-    loop {
-        let pool = db.pool_use();
-        report("used", pool.open - pool.idle);
-        report("idle", pool.idle);
-        if stop
-            .run_until_cancelled(tokio::time::sleep(REPORTING))
-            .await
-            .is_none()
-        {
-            return;
-        }
     }
 }
 

@@ -12,17 +12,15 @@ pub const CALL_SECONDS: &str = "token_authority_call_duration_seconds";
 pub const CALLS_IN_FLIGHT: &str = "token_authority_calls_in_flight";
 /// Calls turned away because too many were at work.
 pub const CALLS_SHED: &str = "token_authority_calls_shed_total";
-/// Sign-ins that had to wait because too many had failed.
-pub const SIGN_INS_THROTTLED: &str = "token_authority_sign_ins_throttled_total";
-/// Open connections.
+/// Open connections; label `listener`.
 pub const CONNECTIONS: &str = "token_authority_connections";
 /// Connections turned away or cut; label `reason`.
 pub const CONNECTIONS_REFUSED: &str = "token_authority_connections_refused_total";
-/// Introspection verdicts; labels `kind` (`jwt`, `api_key`), `verdict`.
+/// Introspection verdicts; labels `kind` (`jwt`, `api_key`), `verdict` (`active`, or why not).
 pub const VERDICTS: &str = "token_authority_verdicts_total";
-/// Look-ups in memory; labels `cache`, `result` (`hit`, `miss`).
+/// Look-ups of presented tokens in memory; labels `cache` (`jwt`, `api_key`), `result` (`hit`, `miss`).
 pub const CACHE_LOOKUPS: &str = "token_authority_cache_lookups_total";
-/// Sign-ins; label `result`.
+/// Sign-ins; label `result` (`right`, `wrong`, `throttled`, `failed`).
 pub const SIGN_INS: &str = "token_authority_sign_ins_total";
 /// Passwords hashed.
 pub const HASHES: &str = "token_authority_password_hashes_total";
@@ -68,12 +66,7 @@ const DECLARED: &[(Kind, &str, &str)] = &[
         CALLS_SHED,
         "Calls turned away because too many were at work",
     ),
-    (
-        Kind::Counter,
-        SIGN_INS_THROTTLED,
-        "Sign-ins that had to wait because too many had failed",
-    ),
-    (Kind::Gauge, CONNECTIONS, "Open connections"),
+    (Kind::Gauge, CONNECTIONS, "Open connections, by listener"),
     (
         Kind::Counter,
         CONNECTIONS_REFUSED,
@@ -82,12 +75,12 @@ const DECLARED: &[(Kind, &str, &str)] = &[
     (
         Kind::Counter,
         VERDICTS,
-        "Introspection verdicts, by kind of token and verdict",
+        "Introspection verdicts, by kind of token and what was found",
     ),
     (
         Kind::Counter,
         CACHE_LOOKUPS,
-        "Look-ups in memory, by cache and result",
+        "Look-ups of presented tokens in memory, by cache and result",
     ),
     (Kind::Counter, SIGN_INS, "Sign-ins, by result"),
     (Kind::Counter, HASHES, "Passwords hashed"),
@@ -152,6 +145,11 @@ pub fn start() {
         declare();
         handle
     });
+}
+
+/// Every name there is.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    DECLARED.iter().map(|(_, name, _)| *name)
 }
 
 /// Everything recorded, in Prometheus' text format.

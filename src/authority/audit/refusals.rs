@@ -33,8 +33,16 @@ const CALLERS: usize = 4096;
 const WAITING: usize = 16_384;
 
 /// Refusals that are not written yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Refusals(Mutex<Gathered>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        // An alert needs to see it before there is anything to count.
+        count_unwritten(0);
+        Self(Mutex::default())
+    }
+}
 
 #[derive(Debug, Default)]
 struct Gathered {

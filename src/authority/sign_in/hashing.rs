@@ -18,12 +18,14 @@ use argon2::{
     ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher as _, Version,
     password_hash::{self, phc::Output},
 };
+use metrics::{Counter, Gauge};
 use tokio::{sync::Semaphore, task, time};
 
 use crate::{
     domain::password::Password,
     error::{Error, Reason, Result},
     random,
+    telemetry::metrics as names,
 };
 
 /// How long an attempt for which there was no turn should stay away.
@@ -82,6 +84,8 @@ pub struct Hashing {
     places: Arc<Semaphore>,
     max_wait: Duration,
     count: Arc<AtomicU64>,
+    counted: Counter,
+    waiting: Gauge,
     spare: Arc<Mutex<Vec<Memory>>>,
 }
 
@@ -114,6 +118,8 @@ impl Hashing {
             places: Arc::new(Semaphore::new(places)),
             max_wait,
             count: Arc::default(),
+            counted: metrics::counter!(names::HASHES),
+            waiting: metrics::gauge!(names::HASHING_QUEUE),
             spare: Arc::default(),
         })
     }
@@ -189,17 +195,36 @@ impl Hashing {
         let place = Arc::clone(&self.places);
         let place = place.try_acquire_owned().map_err(|_| overloaded())?;
         let turn = Arc::clone(&self.turns).acquire_owned();
+        let waiting = Waiting::begin(&self.waiting);
         let Ok(Ok(turn)) = time::timeout(self.max_wait, turn).await else {
             return Err(overloaded());
         };
-        let count = Arc::clone(&self.count);
+        drop(waiting);
+        let (count, counted) = (Arc::clone(&self.count), self.counted.clone());
         task::spawn_blocking(move || {
             let _until_done = (place, turn);
             count.fetch_add(1, Ordering::Relaxed);
+            counted.increment(1);
             hash()
         })
         .await
         .map_err(|error| Error::internal("hashing a password did not end").because(error))?
+    }
+}
+
+/// One that waits for its turn, until dropped: whoever is told to return, or goes away, waits no more.
+struct Waiting<'a>(&'a Gauge);
+
+impl<'a> Waiting<'a> {
+    fn begin(gauge: &'a Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Signing in with a name and a password: one hash an attempt, and one answer for every failure.
 //!
-//! [`throttle`] slows down who guesses; [`hashing`] keeps hashes within what the machine can do.
+//! [`throttle`] slows down who guesses; [`hashing`] keeps hashes within what the machine can do; [`counts`] is for the metrics.
 
+pub mod counts;
 pub mod hashing;
 pub mod throttle;
 
@@ -42,6 +43,17 @@ pub struct Checked {
 
 /// Compares a password, where the throttle lets it. UNAUTHENTICATED, after the same work, where it is not the right one.
 pub async fn check(
+    authority: &Authority,
+    username: &str,
+    password: &Password,
+    call: &Call,
+) -> Result<Checked> {
+    let checked = attempt(authority, username, password, call).await;
+    authority.sign_ins.count(&checked);
+    checked
+}
+
+async fn attempt(
     authority: &Authority,
     username: &str,
     password: &Password,

@@ -21,7 +21,6 @@ use crate::{
     },
     error::{Error, Reason, Result},
     storage::{Transaction, sign_in_failures},
-    telemetry::metrics as names,
 };
 
 /// How many attempts write at a time.
@@ -201,7 +200,6 @@ pub async fn forget(transaction: &Transaction, now: Timestamp, limit: u32) -> Re
 }
 
 fn throttled(wait: Duration) -> Error {
-    metrics::counter!(names::SIGN_INS_THROTTLED).increment(1);
     Error::new(
         Reason::SignInThrottled,
         "too many sign-ins failed for this name or from this network",

@@ -41,6 +41,9 @@ pub async fn introspect(
         authority.note_use(&good, &question.client_address, now);
         Ok(good.credential)
     });
+    authority
+        .verdicts
+        .count(token, verdict.as_ref().err().copied());
     match verdict {
         Ok(credential) => Ok(Ok(credential)),
         Err(inactive) => Ok(Err(tell(authority, caller, token, inactive).await?)),

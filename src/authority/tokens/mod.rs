@@ -1,9 +1,10 @@
-//! Tokens from their beginning to their end: [`issue`], [`introspect`], [`rotate`], [`revoke`].
+//! Tokens from their beginning to their end: [`issue`], [`introspect`] (counted by [`verdicts`]), [`rotate`], [`revoke`].
 
 pub mod introspect;
 pub mod issue;
 pub mod revoke;
 pub mod rotate;
+pub mod verdicts;
 
 use crate::domain::jwt::AccessToken;
 

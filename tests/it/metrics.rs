@@ -1,0 +1,191 @@
+//! What `/metrics` shows: every metric that is declared, filled, with labels that name nobody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use token_authority::{
+    proto::{
+        self, api_key_service_client::ApiKeyServiceClient,
+        revocation_service_client::RevocationServiceClient,
+        signing_key_service_client::SigningKeyServiceClient,
+        token_service_client::TokenServiceClient,
+    },
+    telemetry::metrics,
+};
+use tokio::net::TcpStream;
+
+use crate::{
+    public_keys::get,
+    support::{as_caller, binary::Binary, eventually, password_request},
+};
+
+/// Series with their labels, and their values.
+type Scraped = BTreeMap<String, f64>;
+
+async fn scrape(server: &Binary) -> Scraped {
+    let (_, body) = get(server.ops, "/metrics").await;
+    let samples = body
+        .lines()
+        .filter(|line| line.starts_with("token_authority_"));
+    samples
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+/// The declared metric that a series is of.
+fn metric_of(series: &str) -> Option<&'static str> {
+    let name = series.split('{').next().unwrap_or_default();
+    metrics::names().find(|declared| {
+        let rest = name.strip_prefix(declared);
+        matches!(rest, Some("" | "_bucket" | "_sum" | "_count"))
+    })
+}
+
+/// A bit of everything, as one caller of many would do it; `user` is nobody. Gives back what names whoever took part.
+async fn a_day(server: &Binary, user: &str) -> Vec<String> {
+    let admin = server.admin_token().await;
+    let mut tokens = TokenServiceClient::new(server.connect().await);
+    let wrong = tokens.issue_token(password_request(user, "not the password of anybody", ""));
+    wrong.await.unwrap_err();
+    let mut keys = ApiKeyServiceClient::new(server.connect().await);
+    let created = keys.create_api_key(as_caller(
+        &admin,
+        proto::CreateApiKeyRequest {
+            api_key: Some(proto::ApiKey {
+                display_name: "metrics".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+    ));
+    let created = created.await.unwrap().into_inner();
+    let key = created.api_key.unwrap();
+    let mut ids = Vec::new();
+    for token in [
+        &created.api_key_token,
+        &created.api_key_token,
+        &admin,
+        "rubbish",
+    ] {
+        let request = proto::IntrospectTokenRequest {
+            token: token.to_owned(),
+            ..Default::default()
+        };
+        let told = tokens.introspect_token(as_caller(&admin, request)).await;
+        let told = told.unwrap().into_inner().introspection.unwrap();
+        ids.extend([told.token_id, told.session_id]);
+    }
+    let mut revocations = RevocationServiceClient::new(server.connect().await);
+    let watching =
+        revocations.watch_revocations(as_caller(&admin, proto::WatchRevocationsRequest::default()));
+    let mut watching = watching.await.unwrap().into_inner();
+    watching.message().await.unwrap().unwrap();
+    let mut signing_keys = SigningKeyServiceClient::new(server.connect().await);
+    let set = signing_keys.watch_jwks(proto::WatchJwksRequest {}).await;
+    set.unwrap().into_inner().message().await.unwrap().unwrap();
+    let revoked = tokens.revoke_token(proto::RevokeTokenRequest {
+        token: admin,
+        ..Default::default()
+    });
+    assert!(
+        revoked
+            .await
+            .unwrap()
+            .into_inner()
+            .effect
+            .unwrap()
+            .effective()
+    );
+    ids.extend([key.user_id, key.space_id, user.to_owned()]);
+    ids.retain(|id| !id.is_empty());
+    assert!(ids.len() >= 6, "{ids:?}");
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_that_is_declared_is_filled_and_names_nobody() {
+    let patience = ("TOKEN_AUTHORITY_LIMITS_FIRST_BYTE_TIMEOUT", "1s");
+    let server = Binary::start(&[patience]).await;
+    let _silent = TcpStream::connect(server.grpc).await.unwrap();
+    let mut ids = a_day(&server, "mallory-the-first").await;
+    eventually("every metric is filled", async || {
+        let scraped = scrape(&server).await;
+        let filled: BTreeSet<_> = scraped.keys().filter_map(|it| metric_of(it)).collect();
+        metrics::names().all(|name| filled.contains(name))
+    })
+    .await;
+    let before = scrape(&server).await;
+    for series in before.keys() {
+        assert!(metric_of(series).is_some(), "not declared: {series}");
+    }
+    ids.extend(a_day(&server, "mallory-the-second").await);
+    eventually("the log's head is told", async || {
+        let now = scrape(&server).await;
+        let (head, applied) = (
+            now["token_authority_revocation_log_head"],
+            now["token_authority_revocation_log_applied"],
+        );
+        head > before["token_authority_revocation_log_head"] && head <= applied
+    })
+    .await;
+    let after = scrape(&server).await;
+    let fresh: Vec<_> = after
+        .keys()
+        .filter(|it| !before.contains_key(*it))
+        .collect();
+    assert!(fresh.is_empty(), "others who do the same: {fresh:?}");
+    for series in after.keys() {
+        let named = ids.iter().find(|id| series.contains(id.as_str()));
+        assert_eq!(named, None, "{series}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verdicts_look_ups_and_sign_ins_are_counted_one_by_one() {
+    let server = Binary::start(&[]).await;
+    a_day(&server, "mallory").await;
+    let scraped = scrape(&server).await;
+    for (series, value) in [
+        ("verdicts_total{kind=\"api_key\",verdict=\"active\"}", 2.0),
+        ("verdicts_total{kind=\"jwt\",verdict=\"active\"}", 1.0),
+        ("verdicts_total{kind=\"jwt\",verdict=\"malformed\"}", 1.0),
+        ("verdicts_total{kind=\"jwt\",verdict=\"revoked\"}", 0.0),
+        // The key is read once, and then it is remembered.
+        (
+            "cache_lookups_total{cache=\"api_key\",result=\"miss\"}",
+            1.0,
+        ),
+        ("cache_lookups_total{cache=\"api_key\",result=\"hit\"}", 1.0),
+        ("sign_ins_total{result=\"right\"}", 1.0),
+        ("sign_ins_total{result=\"wrong\"}", 1.0),
+        ("sign_ins_total{result=\"throttled\"}", 0.0),
+        // The first password, the sign-in, and the one that was wrong.
+        ("password_hashes_total", 3.0),
+        ("password_hashing_queue", 0.0),
+        ("revocation_effective_duration_seconds_count", 1.0),
+        ("lease_held", 1.0),
+    ] {
+        let series = format!("token_authority_{series}");
+        assert_eq!(scraped.get(&series), Some(&value), "{series}: {scraped:#?}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_metric() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let listed: BTreeSet<&str> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `token_authority_")?.split('`').next())
+        .collect();
+    let declared: BTreeSet<&str> = metrics::names()
+        .map(|name| name.strip_prefix("token_authority_").unwrap())
+        .collect();
+    assert_eq!(listed, declared);
+}
