@@ -15,7 +15,10 @@ use tower::Layer;
 
 use crate::{
     config::{Listen, Settings, variable_of},
-    connections::{Ending, Seats},
+    connections::{
+        Ending, Seats,
+        tls::{Acceptor, Certificates, Protocol},
+    },
     error::{Error, Result},
     grpc::{self, layers::LayerSettings, transport::TransportSettings},
     http::{self, jwks::JwksSource},
@@ -35,18 +38,21 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// Probes and scrapes are few.
 const OPS_CONNECTIONS: usize = 256;
 
-/// Sockets that are bound and not served yet.
+/// Sockets that are bound and not served yet, and the certificates that clients will see there.
 #[derive(Debug)]
 pub struct Listeners {
     grpc: Option<TcpListener>,
     http: Option<TcpListener>,
     ops: Option<TcpListener>,
+    certificates: Option<Certificates>,
 }
 
 impl Listeners {
-    /// Binds what is not off. The error names setting, address, and the variable that changes it.
+    /// Binds what is not off. The error names setting, address, and the variable that changes it; or the setting whose file is
+    /// of no use for TLS.
     pub async fn bind(settings: &Settings) -> Result<Self> {
         Ok(Self {
+            certificates: Certificates::read(&settings.tls)?,
             grpc: bind("grpc.listen", settings.grpc.listen).await?,
             http: bind("http.listen", settings.http.listen).await?,
             ops: bind("ops.listen", settings.ops.listen).await?,
@@ -81,6 +87,7 @@ impl Listeners {
             listen.grpc = grpc,
             listen.http = http,
             listen.ops = ops,
+            listen.tls = self.certificates.is_some(),
             "listening"
         );
     }
@@ -195,13 +202,12 @@ where
         Seats::new(total, one, gauge)
     };
     let clients = |listener| seats(listener, limits.connections, limits.connections_per_address);
+    let certificates = listeners.certificates;
+    let acceptor =
+        |protocol| Acceptor::new(certificates.clone(), protocol, limits.first_byte_timeout);
     if let Some(listener) = listeners.grpc {
         let routes = grpc::reflection::add_to(services.grpc)?;
-        let (routes, reporter) = grpc::health::add_to(routes).await;
-        let stopped = life.stopping.clone();
-        let health = grpc::health::follow(reporter, life.ready.subscribe());
-        life.background
-            .spawn(async move { stopped.run_until_cancelled(health).await });
+        let routes = with_health(routes, life).await;
         let layers = LayerSettings {
             in_flight: limits.in_flight,
             request_timeout: limits.request_timeout,
@@ -215,28 +221,58 @@ where
             connection_age: limits.connection_age,
         };
         let calls = grpc::layers::around(inner, &layers);
-        let served =
-            grpc::transport::serve(listener, calls, transport, clients("grpc"), ending.clone());
+        let served = grpc::transport::serve(
+            listener,
+            acceptor(Protocol::Http2),
+            calls,
+            transport,
+            clients("grpc"),
+            ending.clone(),
+        );
         ending.tasks.spawn(served);
     }
     if let Some(listener) = listeners.http {
         let router = http::jwks::routes(services.jwks);
         let patience = limits.first_byte_timeout;
-        let served =
-            http::serve::serve(listener, router, patience, clients("http"), ending.clone());
+        let served = http::serve::serve(
+            listener,
+            acceptor(Protocol::Http1),
+            router,
+            patience,
+            clients("http"),
+            ending.clone(),
+        );
         ending.tasks.spawn(served);
     }
     if let Some(listener) = listeners.ops {
         let router = http::ops::routes(life.ready.subscribe());
         let seats = seats("ops", OPS_CONNECTIONS, OPS_CONNECTIONS);
         let patience = limits.first_byte_timeout;
-        let served = http::serve::serve(listener, router, patience, seats, ending.clone());
+        let plain = Acceptor::plain();
+        let served = http::serve::serve(listener, plain, router, patience, seats, ending.clone());
         ending.tasks.spawn(served);
     }
+    work_in_background(life, certificates);
+    Ok(())
+}
+
+async fn with_health(routes: Routes, life: &Life) -> Routes {
+    let (routes, reporter) = grpc::health::add_to(routes).await;
+    let stopped = life.stopping.clone();
+    let health = grpc::health::follow(reporter, life.ready.subscribe());
+    life.background
+        .spawn(async move { stopped.run_until_cancelled(health).await });
+    routes
+}
+
+fn work_in_background(life: &Life, certificates: Option<Certificates>) {
     let stopped = life.stopping.clone();
     life.background
         .spawn(async move { stopped.run_until_cancelled(fold_for_ever()).await });
-    Ok(())
+    if let Some(certificates) = certificates {
+        life.background
+            .spawn(certificates.follow(life.stopping.clone()));
+    }
 }
 
 async fn fold_for_ever() {

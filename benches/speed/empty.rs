@@ -12,7 +12,7 @@ use metrics::Gauge;
 use prost::Message;
 use token_authority::{
     config::Settings,
-    connections::{Ending, Seats},
+    connections::{Ending, Seats, tls::Acceptor},
     grpc::transport::{self, TransportSettings},
 };
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -86,6 +86,7 @@ where
     let address = listener.local_addr().unwrap();
     runtime.spawn(transport::serve(
         listener,
+        Acceptor::plain(),
         empty,
         settings,
         seats,

@@ -26,6 +26,7 @@ impl Settings {
         let mut refusals = Vec::new();
         let mut note = |checked: Result<()>| refusals.extend(checked.err());
         self.check_listeners(&mut note);
+        note(self.check_tls());
         note(check_issuer(&self.issuer));
         note(self.check_rotation());
         self.check_argon2(&mut note);
@@ -45,15 +46,18 @@ impl Settings {
             ("http.listen", self.http.listen, true),
             ("ops.listen", self.ops.listen, false),
         ];
+        let encrypted = self.tls.certificate_file.is_some();
         for (index, (key, listen, with_credentials)) in listeners.into_iter().enumerate() {
+            let in_the_clear = with_credentials && !encrypted && !self.insecure_plaintext;
             let Some(address) = listen.address() else {
                 continue;
             };
-            if with_credentials && !address.ip().is_loopback() && !self.insecure_plaintext {
+            if in_the_clear && !address.ip().is_loopback() {
                 note(Err(Error::field(
                     key,
                     "is beyond loopback, where credentials can be read on the wire; \
-                     set TOKEN_AUTHORITY_INSECURE_PLAINTEXT=true where something else encrypts",
+                     set tls.certificate_file and tls.key_file, or TOKEN_AUTHORITY_INSECURE_PLAINTEXT=true where \
+                     something else encrypts",
                 )));
             }
             let same = listeners[..index]
@@ -63,6 +67,20 @@ impl Settings {
                 note(Err(Error::field(key, format!("is the address of {other}"))));
             }
         }
+    }
+
+    fn check_tls(&self) -> Result<()> {
+        let tls = &self.tls;
+        let (missing, given) = match (&tls.certificate_file, &tls.key_file, &tls.client_ca_file) {
+            (Some(_), Some(_), _) | (None, None, None) => return Ok(()),
+            (Some(_), None, _) => ("tls.key_file", "tls.certificate_file"),
+            (None, Some(_), _) => ("tls.certificate_file", "tls.key_file"),
+            (None, None, Some(_)) => ("tls.certificate_file", "tls.client_ca_file"),
+        };
+        Err(Error::field(
+            missing,
+            format!("must be set where {given} is"),
+        ))
     }
 
     fn check_rotation(&self) -> Result<()> {
@@ -201,6 +219,28 @@ mod tests {
         let mut probes = Settings::default();
         probes.ops.listen = "0.0.0.0:9090".parse().unwrap();
         assert!(probes.refusals().is_empty());
+    }
+
+    #[test]
+    fn tls_goes_beyond_loopback_and_is_set_as_a_whole() {
+        let mut settings = Settings::default();
+        settings.grpc.listen = "0.0.0.0:50051".parse().unwrap();
+        settings.tls.certificate_file = Some("certificate".into());
+        assert_eq!(
+            settings.refusals()[0].message(),
+            "tls.key_file: must be set where tls.certificate_file is"
+        );
+        settings.tls.key_file = Some("key".into());
+        assert!(settings.refusals().is_empty());
+        settings.tls.client_ca_file = Some("authorities".into());
+        assert!(settings.refusals().is_empty());
+        assert!(
+            refusal(|s| s.tls.client_ca_file = Some("authorities".into()))
+                .starts_with("tls.certificate_file: must be set")
+        );
+        assert!(
+            refusal(|s| s.tls.key_file = Some("key".into())).starts_with("tls.certificate_file")
+        );
     }
 
     #[test]

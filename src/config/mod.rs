@@ -39,6 +39,8 @@ pub struct Settings {
     /// The file that holds the first password of `admin`; one in `data_dir` is made where none is configured.
     #[serde(deserialize_with = "values::unless_empty")]
     pub bootstrap_password_file: Option<PathBuf>,
+    /// With which certificates gRPC and HTTP are served.
+    pub tls: TlsSettings,
     /// Where gRPC is served.
     pub grpc: GrpcSettings,
     /// Where HTTP is served.
@@ -59,6 +61,21 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     /// How it logs.
     pub log: LogSettings,
+}
+
+/// With which certificates gRPC and HTTP are served; without any, in plaintext. The operators' listener is always plaintext.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSettings {
+    /// PEM: the certificate, then those between it and its authority.
+    #[serde(deserialize_with = "values::unless_empty")]
+    pub certificate_file: Option<PathBuf>,
+    /// PEM: its key.
+    #[serde(deserialize_with = "values::unless_empty")]
+    pub key_file: Option<PathBuf>,
+    /// PEM: the authorities of client certificates. Where it is set, no client gets in without one.
+    #[serde(deserialize_with = "values::unless_empty")]
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// Where gRPC is served.
@@ -154,7 +171,7 @@ pub struct Limits {
     /// How long a unary call may take; a client may ask for less.
     #[serde(with = "values::duration")]
     pub request_timeout: Duration,
-    /// How long a new connection may stay silent.
+    /// How long a new connection may stay silent, and how long it may shake hands.
     #[serde(with = "values::duration")]
     pub first_byte_timeout: Duration,
     /// After how long a client is asked to connect anew, so that load spreads over replicas.
@@ -193,6 +210,7 @@ impl Default for Settings {
             master_key: None,
             master_key_file: Vec::new(),
             bootstrap_password_file: None,
+            tls: TlsSettings::default(),
             grpc: GrpcSettings::default(),
             http: HttpSettings::default(),
             ops: OpsSettings::default(),

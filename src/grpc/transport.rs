@@ -11,7 +11,7 @@ use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,7 +19,7 @@ use tonic::codegen::{Bytes, StdError};
 use tower::Service;
 
 use crate::{
-    connections::{Accepted, ClientAddress, Ending, Seats, accept::accept},
+    connections::{Accepted, ClientAddress, Ending, Seats, Stream, accept::accept, tls::Acceptor},
     grpc::methods::{Method, Shape},
     random,
     telemetry::metrics as names,
@@ -65,6 +65,7 @@ pub struct TransportSettings {
 /// Serves `calls` on every connection of `listener`, until `ending` says otherwise.
 pub async fn serve<S, B>(
     listener: TcpListener,
+    acceptor: Acceptor,
     calls: S,
     settings: TransportSettings,
     seats: Seats<IpAddr>,
@@ -77,7 +78,7 @@ pub async fn serve<S, B>(
     B::Error: Into<StdError>,
 {
     let shared = ending.clone();
-    accept(listener, seats, ending, move |accepted| {
+    accept(listener, acceptor, seats, ending, move |accepted| {
         connection(accepted, calls.clone(), settings, shared.clone())
     })
     .await;
@@ -142,7 +143,7 @@ where
 }
 
 /// The first 24 bytes, or what there is of them where they already differ from HTTP/2's. `TIMED_OUT` where they take too long.
-async fn first_bytes(stream: &mut TcpStream, patience: Duration) -> io::Result<Vec<u8>> {
+async fn first_bytes(stream: &mut Stream, patience: Duration) -> io::Result<Vec<u8>> {
     let by = Instant::now() + patience;
     let mut bytes = Vec::with_capacity(PREFACE.len());
     while bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes) {
@@ -163,7 +164,7 @@ fn is_http1(bytes: &[u8]) -> bool {
 }
 
 /// Says what is spoken here. What the client has sent must be read, or the reset that follows would take the answer with it.
-async fn answer_http1(mut stream: TcpStream, patience: Duration) {
+async fn answer_http1(mut stream: Stream, patience: Duration) {
     let _late_or_gone = timeout(patience, async {
         stream.write_all(WRONG_VERSION).await?;
         stream.shutdown().await?;

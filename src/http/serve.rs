@@ -10,7 +10,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
-use crate::connections::{Accepted, ClientAddress, Ending, Seats, accept::accept};
+use crate::connections::{Accepted, ClientAddress, Ending, Seats, accept::accept, tls::Acceptor};
 
 /// Header fields beyond this together are refused.
 const HEADERS_MAX: usize = 16 * 1024;
@@ -19,13 +19,14 @@ const HEADERS_MAX: usize = 16 * 1024;
 /// of every request, the first and the next.
 pub async fn serve(
     listener: TcpListener,
+    acceptor: Acceptor,
     router: Router,
     patience: Duration,
     seats: Seats<IpAddr>,
     ending: Ending,
 ) {
     let shared = ending.clone();
-    accept(listener, seats, ending, move |accepted| {
+    accept(listener, acceptor, seats, ending, move |accepted| {
         connection(accepted, router.clone(), patience, shared.clone())
     })
     .await;

@@ -7,6 +7,7 @@ use rustix::fs::{Access, access};
 use super::run::{database_settings, existing_master_keys, first_password};
 use crate::{
     config::Settings,
+    connections::tls::Certificates,
     error::{Error, Result},
 };
 
@@ -16,6 +17,7 @@ pub fn check(settings: &Settings) -> Result<()> {
         check_data_dir(settings),
         existing_master_keys(settings).map(|_| ()),
         database_settings(settings).check(),
+        Certificates::read(&settings.tls).map(|_| ()),
     ];
     // Only an empty database takes it. Whether one in PostgreSQL is empty cannot be seen from here.
     if settings.database.url.is_some() || database_settings(settings).is_missing() {

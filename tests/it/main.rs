@@ -67,6 +67,7 @@ mod signing_keys;
 mod slow_subscribers;
 mod tenants;
 mod throttle;
+mod tls;
 mod transport;
 mod walk;
 mod watch_closing;

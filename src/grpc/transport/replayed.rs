@@ -6,20 +6,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::connections::Stream;
 
 /// Gives the bytes again, then the rest.
 #[derive(Debug)]
 pub(super) struct Replayed {
     read: Vec<u8>,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl Replayed {
-    pub(super) fn new(read: Vec<u8>, stream: TcpStream) -> Self {
+    pub(super) fn new(read: Vec<u8>, stream: Stream) -> Self {
         Self { read, stream }
     }
 }

@@ -17,7 +17,7 @@ use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
 };
-use tonic::transport::Channel;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -40,6 +40,8 @@ pub(crate) struct Binary {
     pub(crate) ops: SocketAddr,
     /// Its data directory.
     pub(crate) data: TempDir,
+    /// Its certificate and the authority's as PEM, where it speaks TLS.
+    certificate: Option<String>,
 }
 
 /// A run of the binary with these arguments and no other variables than these.
@@ -76,6 +78,10 @@ impl Binary {
     /// Starts a server in a data directory that may hold one already, and waits until it serves.
     pub(crate) async fn start_in(data: TempDir, variables: &[(&str, &str)]) -> Self {
         let mut serve = serve(data.path(), variables);
+        let certificate = variables
+            .iter()
+            .find(|(name, _)| *name == "TOKEN_AUTHORITY_TLS_CERTIFICATE_FILE")
+            .map(|(_, path)| std::fs::read_to_string(path).unwrap());
         let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -94,6 +100,7 @@ impl Binary {
             http,
             ops,
             data,
+            certificate,
         };
         timeout(PATIENCE, server.serving())
             .await
@@ -110,9 +117,13 @@ impl Binary {
 
     /// A connection of its own.
     pub(crate) async fn connect(&self) -> Channel {
-        let address = format!("http://{}", self.grpc);
-        let endpoint = Channel::from_shared(address).unwrap();
-        endpoint.connect().await.unwrap()
+        let Some(certificate) = &self.certificate else {
+            let endpoint = Channel::from_shared(format!("http://{}", self.grpc));
+            return endpoint.unwrap().connect().await.unwrap();
+        };
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(certificate));
+        let endpoint = Channel::from_shared(format!("https://{}", self.grpc)).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
     }
 
     /// The first password of `admin`.
