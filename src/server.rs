@@ -1,4 +1,5 @@
-//! The server as a whole: whether it would start ([`check`]), how it is put together ([`run`]), what it listens on, what it serves there, and how it ends.
+//! The server as a whole: whether it would start ([`check`]), how it is put together ([`run`]), what it listens on, what it
+//! serves there, and how it ends.
 
 mod audit;
 mod check;

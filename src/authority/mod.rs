@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`credentials`] (is this token good), [`caller`] (who asks, and what they may), [`sign_in`] (passwords),
 //! [`keyring`] (the keys that sign) and [`signing_keys`] (what changes them), [`tokens`] (issue, introspect, rotate, revoke),
-//! [`revocations`] (revoke by reference, list, watch), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every change has in common), [`idempotency`] (lost answers), [`audit`], [`bootstrap`], [`lookups`] (for the metrics).
+//! [`revocations`] (revoke by reference, list, watch), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every
+//! change has in common), [`idempotency`] (lost answers), [`audit`], [`bootstrap`], [`lookups`] (for the metrics).
 
 pub mod api_keys;
 pub mod audit;

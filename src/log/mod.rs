@@ -3,8 +3,8 @@
 //! A writer appends in its own transaction ([`Pending`]) and commits. On PostgreSQL the `sequencer` then gives the entry its
 //! place; on SQLite the append did. The `tail` reads what is new, in order and without a gap, applies it (`applied`), and
 //! only then does the writer learn the [`Effect`] and reply. Streams read what was applied, or the table where they are
-//! further behind. `herald` tells who holds signing keys before an entry about one is applied. `retention` forgets the oldest. [`cursor`] makes places opaque. `tenancy` sees to it that a PostgreSQL
-//! database has one server at a time.
+//! further behind. `herald` tells who holds signing keys before an entry about one is applied. `retention` forgets the oldest.
+//! [`cursor`] makes places opaque. `tenancy` sees to it that a database has one server at a time.
 //!
 //! Invariants: positions are dense from the floor to the head; nothing is applied before it is durable; a reply that calls a
 //! revocation effective comes after it was applied.

@@ -14,7 +14,7 @@ pub struct Model {
     pub authority_id: i32,
     /// What the revocation log is called; another name means another log.
     pub log_identity: String,
-    /// PostgreSQL's timeline when it was last looked at.
+    /// Of PostgreSQL. Nothing looks at it yet.
     pub timeline: Option<i64>,
     /// By which a wrong master key is told.
     pub key_check: HiddenBytes,
