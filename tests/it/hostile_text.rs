@@ -123,7 +123,6 @@ fn is_defined(code: Code) -> bool {
         Code::PermissionDenied,
         Code::FailedPrecondition,
         Code::AlreadyExists,
-        Code::Unimplemented,
     ]
     .contains(&code)
 }
