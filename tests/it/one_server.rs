@@ -142,6 +142,7 @@ async fn a_server_that_loses_its_lock_or_every_connection_recovers_and_meanwhile
                 let before = sessions(&mut connection, LOCK).await;
                 assert_eq!(before.len(), 1, "one session holds the lock");
                 let killed = terminate(&mut connection, which).await;
+                assert!(killed > 0, "{which}: none was killed");
                 assert_eq!(killed == 1, *which == LOCK, "{which}: {killed}");
                 let connection = &mut connection;
                 eventually("the lock is held again", async || {
