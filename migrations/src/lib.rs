@@ -24,6 +24,7 @@ mod m0005_audit_events;
 mod m0006_idempotency_keys;
 mod m0007_audit_listing;
 mod m0008_sign_in_failures;
+mod m0009_replica_leases;
 
 /// All steps, in the order in which they are applied.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_idempotency_keys::Migration),
             Box::new(m0007_audit_listing::Migration),
             Box::new(m0008_sign_in_failures::Migration),
+            Box::new(m0009_replica_leases::Migration),
         ]
     }
 }

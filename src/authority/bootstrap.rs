@@ -36,8 +36,8 @@ pub enum FirstPassword {
     MadeUp(PathBuf),
 }
 
-/// Sees to it that the database is an authority's, and of one of these master keys; says which log it holds, and whether it was
-/// empty.
+/// Sees to it that the database is an authority's, and of one of these master keys; says which log it holds. Of servers that
+/// start on an empty database together, one fills it.
 pub async fn ensure(
     db: &Database,
     master_keys: &MasterKeys,
@@ -45,14 +45,18 @@ pub async fn ensure(
     first_password: &FirstPassword,
     algorithm: Algorithm,
     now: Timestamp,
-) -> Result<(LogIdentity, bool)> {
+) -> Result<LogIdentity> {
     if let Some(row) = storage::authority::find(db.reader()).await? {
         master_keys.require_those_of(&row)?;
-        return Ok((LogIdentity(row.log_identity), false));
+        return Ok(LogIdentity(row.log_identity));
+    }
+    let transaction = db.begin().await?;
+    storage::authority::lock_for_bootstrap(&transaction).await?;
+    if let Some(row) = storage::authority::find(&transaction).await? {
+        master_keys.require_those_of(&row)?;
+        return Ok(LogIdentity(row.log_identity));
     }
     let password_hash = hashing.hash(&first_password.read_or_make_up()?).await?;
-
-    let transaction = db.begin().await?;
     let master_key = master_keys.first();
     let row = AuthorityRow {
         log_identity: random::bytes()?,
@@ -68,7 +72,7 @@ pub async fn ensure(
     keyring::make(&transaction, master_key, algorithm, prepared).await?;
     transaction.commit().await?;
     tracing::info!(user.name = ADMIN, "bootstrap.done");
-    Ok((LogIdentity(row.log_identity), true))
+    Ok(LogIdentity(row.log_identity))
 }
 
 const ADMIN: &str = "admin";

@@ -113,11 +113,11 @@ impl Authority {
             Ok(verified) => verified,
             Err(inactive) => return Ok(Err(inactive)),
         };
-        if verified.token.rev > self.log.applied()?.position().0 {
+        if verified.token.rev > self.log.applied().await?.position().0 {
             // It is ahead of what was applied here, or of a log whose end was lost: then nothing that follows would kill it.
             self.log.catch_up().await?;
         }
-        let applied = self.log.applied()?;
+        let applied = self.log.applied().await?;
         if verified.token.rev > applied.position().0 {
             return Ok(Err(Inactive::Revoked));
         }
@@ -205,7 +205,7 @@ impl Authority {
     /// The record of a key as it stands now, and the place of the log it reflects. None where there is no such key.
     pub async fn key_record(&self, id: &ApiKeyId) -> Result<Option<(Arc<KeyRecord>, Position)>> {
         if self.credentials.knows_none(id) {
-            drop(self.log.applied()?);
+            drop(self.log.applied().await?);
             self.credentials.key_lookups.count(true);
             return Ok(None);
         }
@@ -221,7 +221,7 @@ impl Authority {
                 }
                 Err(LoadFailure::Failed(error)) => return Err(error),
             };
-            let applied = self.log.applied()?;
+            let applied = self.log.applied().await?;
             if is_fresh(&record, &applied) {
                 self.credentials.key_lookups.count(record.loaded < begun);
                 return Ok(Some((record, applied.position())));
@@ -238,7 +238,7 @@ impl Authority {
     }
 
     async fn load_record(&self, id: &ApiKeyId) -> Result<Arc<KeyRecord>, LoadFailure> {
-        let position = self.log.applied().map_err(LoadFailure::Failed)?.position();
+        let position = self.log.applied().await.map_err(LoadFailure::Failed)?.position();
         let loaded = boottime();
         let stored = storage::api_keys::load(self.db.reader(), id)
             .await

@@ -23,7 +23,8 @@ use crate::{
         audit_service_client::AuditServiceClient,
         revocation_service_client::RevocationServiceClient, role_service_client::RoleServiceClient,
         signing_key_service_client::SigningKeyServiceClient,
-        space_service_client::SpaceServiceClient, token_service_client::TokenServiceClient,
+        space_service_client::SpaceServiceClient, system_service_client::SystemServiceClient,
+        token_service_client::TokenServiceClient,
         user_service_client::UserServiceClient,
     },
 };
@@ -225,6 +226,10 @@ impl Connection {
 
     pub(crate) fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
         ApiKeyServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn system(&self) -> SystemServiceClient<Channel> {
+        SystemServiceClient::new(self.channel())
     }
 
     pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {

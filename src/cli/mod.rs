@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`Cli`] (the verbs), `options` (what all of them take), `local` (the verbs without a server), then one
 //! file a noun: `login`, `token`, `key` with `key_change`, `user` with `user_password`, `space`, `role` with `role_assignment`,
-//! `revocation` with `watch`, `signing_key`, `audit`, `health`. They stand on `client` (the call), `secret` and `stored_login`
+//! `revocation` with `watch`, `signing_key`, `audit`, `replica`, `health`. They stand on `client` (the call), `secret` and `stored_login`
 //! (where credentials come from and stay), `input` (times and durations as people write them), `update_mask`, `confirmation`,
 //! `paging`, `render` and `output` (what is printed), `failure` (the error line and the exit code).
 //!
@@ -22,6 +22,7 @@ mod options;
 mod output;
 mod paging;
 mod render;
+mod replica;
 mod revocation;
 mod role;
 mod role_assignment;
@@ -100,6 +101,8 @@ enum Command {
     SigningKey(signing_key::SigningKeyCommand),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    #[command(subcommand)]
+    Replica(replica::ReplicaCommand),
 }
 
 /// Does what the arguments say. A failure becomes one line on stderr, and the exit code.
@@ -130,6 +133,7 @@ impl Command {
             Self::Revocation(command) => command.run(client).await,
             Self::SigningKey(command) => command.run(client).await,
             Self::Audit(command) => command.run(client).await,
+            Self::Replica(command) => command.run(client).await,
         }
     }
 }
@@ -223,6 +227,7 @@ mod tests {
             "token-authority signing-key revoke --wait 0 -qIq9orx9b3Wdv_lLr95gQqIq9orx9b3Wdv_lLr95gQ",
             "token-authority audit list --space acme --actor alice --since 24h --until 1h --limit 0",
             "token-authority audit verify --data-dir /tmp/x",
+            "token-authority replica list -o json",
             "token-authority health --timeout 2s",
             "token-authority whoami",
         ] {
@@ -253,6 +258,8 @@ mod tests {
         assert_eq!(missing(&role.descriptor(), role::COLUMNS), 0);
         let held = render::described(&crate::proto::RoleAssignment::default()).unwrap();
         assert_eq!(missing(&held.descriptor(), role_assignment::COLUMNS), 0);
+        let replica = render::described(&crate::proto::Replica::default()).unwrap();
+        assert_eq!(missing(&replica.descriptor(), replica::COLUMNS), 0);
         let columns: Vec<&str> = revocation::COLUMNS.iter().map(|(name, _)| *name).collect();
         assert_eq!(missing(&event.descriptor(), &columns), 0);
     }

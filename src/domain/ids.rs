@@ -92,6 +92,10 @@ id!(
     /// An entry of the audit log.
     AuditEventId, "aud_"
 );
+id!(
+    /// A running server, from its start until it ends or loses its lease.
+    ReplicaId, "rpl_"
+);
 name!(
     /// A space's unique short name.
     SpaceSlug

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod directory;
 pub mod ids;
 pub mod jwt;
+pub mod lease;
 #[cfg(feature = "server")]
 pub mod password;
 pub mod permission;

@@ -1,4 +1,4 @@
-//! `SystemService`: the server itself; so far, what it is and what it takes.
+//! `SystemService`: the server itself, and the others over its database.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,6 +9,7 @@ use crate::{
     authority::{Authority, api_keys, tokens},
     domain::{jwt, standing::MAX_TOKEN_TTL},
     error::Result,
+    log::Replica,
     proto::{self, system_service_server::SystemService},
     storage::Engine,
 };
@@ -16,6 +17,7 @@ use crate::{
 /// The service.
 #[derive(Debug, Clone)]
 pub struct System {
+    authority: Arc<Authority>,
     info: proto::GetServerInfoResponse,
 }
 
@@ -35,7 +37,10 @@ impl System {
             database: database.to_owned(),
             limits: limits.into_iter().chain(limits_of_methods()).collect(),
         };
-        Self { info }
+        Self {
+            authority: Arc::clone(authority),
+            info,
+        }
     }
 }
 
@@ -74,6 +79,21 @@ impl SystemService for System {
         &self,
         _: Request<proto::ListReplicasRequest>,
     ) -> Result<Response<proto::ListReplicasResponse>, Status> {
-        Err(Status::unimplemented("not there yet"))
+        let replicas = self.authority.log.replicas().await?;
+        Ok(Response::new(proto::ListReplicasResponse {
+            replicas: replicas.into_iter().map(replica).collect(),
+        }))
+    }
+}
+
+fn replica(replica: Replica) -> proto::Replica {
+    proto::Replica {
+        replica_id: replica.id.as_str().to_owned(),
+        name: replica.name,
+        self_: replica.this,
+        applied_position: replica.applied.0,
+        lag: replica.lag,
+        beat_age: Some(convert::duration(replica.beat_age)),
+        fenced: replica.fenced,
     }
 }

@@ -74,7 +74,7 @@ impl TokenService for Tokens {
         )?;
         let now = self.0.clock.now();
         // Sampled before the verdict: the verdict reflects at least this.
-        let cursor = self.0.log.applied()?.cursor().to_string();
+        let cursor = self.0.log.applied().await?.cursor().to_string();
         let verdict =
             introspect::introspect(&self.0, &caller, &request.token, &question, now).await?;
         Ok(Response::new(proto::IntrospectTokenResponse {
@@ -99,7 +99,7 @@ impl TokenService for Tokens {
             request.client_address,
         )?;
         let now = self.0.clock.now();
-        let cursor = self.0.log.applied()?.cursor().to_string();
+        let cursor = self.0.log.applied().await?.cursor().to_string();
         let mut introspections = Vec::with_capacity(request.tokens.len());
         for token in &request.tokens {
             let verdict = introspect::introspect(&self.0, &caller, token, &question, now).await?;

@@ -6,6 +6,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     RETENTION, Shared,
+    barrier::{self, Reach},
     cursor::{Coverage, Cursor, EntryMark},
 };
 use crate::{
@@ -175,31 +176,31 @@ impl Pending {
                 .zip(place)
                 .map(|(reached, place)| reached.max(place));
         }
-        let applied = match position {
-            Some(position) => self.applied(position, until.effective).await,
-            None => false,
+        let reach = match position {
+            Some(position) => self.reach(position, until.effective).await,
+            None => Reach::default(),
         };
-        let effect = self.describe(position, applied, commit_time);
+        let effect = self.describe(position, reach, commit_time);
         if self.kills && effect.effective {
             self.shared.effective_seconds.record(committed.elapsed());
         }
         Some(effect)
     }
 
-    async fn applied(&self, position: Position, until: Instant) -> bool {
+    /// Waits for this server to have applied it, and then for every other one.
+    async fn reach(&self, position: Position, until: Instant) -> Reach {
         let mut place = self.shared.place.subscribe();
-        let reached = place.wait_for(|place| *place >= position);
-        matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)))
+        let here = place.wait_for(|place| *place >= position);
+        let here = matches!(tokio::time::timeout_at(until, here).await, Ok(Ok(_)));
+        barrier::reach(&self.shared, position, here, until).await
     }
 
     fn describe(
         &self,
         position: Option<Position>,
-        applied: bool,
+        reach: Reach,
         commit_time: Timestamp,
     ) -> Effect {
-        // This server is the only one over its database: it has applied what has a place here.
-        let effective = applied && self.shared.tenancy.check().is_ok();
         let cursor = position.map(|position| {
             let mark = EntryMark::default();
             let log = self.shared.identity;
@@ -215,9 +216,9 @@ impl Pending {
             first_position: self.first_position,
             cursor: cursor.unwrap_or_default(),
             commit_time,
-            effective,
-            replicas_applied: i32::from(applied),
-            replicas_total: 1,
+            effective: reach.effective,
+            replicas_applied: i32::try_from(reach.applied).unwrap_or(i32::MAX),
+            replicas_total: i32::try_from(reach.total).unwrap_or(i32::MAX),
         }
     }
 }

@@ -4,19 +4,25 @@
 //! place; on SQLite the append did. The `tail` reads what is new, in order and without a gap, applies it (`applied`), and
 //! only then does the writer learn the [`Effect`] and reply. Streams read what was applied, or the table where they are
 //! further behind. `herald` tells who holds signing keys before an entry about one is applied. `retention` forgets the oldest.
-//! [`cursor`] makes places opaque. `tenancy` sees to it that a database has one server at a time.
+//! [`cursor`] makes places opaque.
+//!
+//! Over one PostgreSQL database there may be many servers. Each holds a `lease`, which says how far it has applied the log and
+//! gives it the `right` to answer from memory for a while; the `barrier` waits until no lease is behind a place, and takes away
+//! those of servers that have fallen silent.
 //!
 //! Invariants: positions are dense from the floor to the head; nothing is applied before it is durable; a reply that calls a
-//! revocation effective comes after it was applied.
+//! revocation effective comes after every server that may answer from memory has applied it.
 
 mod applied;
+mod barrier;
 pub mod cursor;
 mod effect;
 mod herald;
+mod lease;
 mod retention;
+mod right;
 mod sequencer;
 mod tail;
-mod tenancy;
 
 use std::{
     collections::HashMap,
@@ -36,26 +42,31 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use applied::Applied;
 pub use effect::{Effect, Pending, WaitUntil};
+pub use barrier::Replica;
 pub use herald::Herald;
 
 use self::{
     cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
-    tenancy::Tenancy,
+    barrier::Barrier,
+    right::Right,
 };
 use crate::{
     clock::{Clock, Timestamp},
     domain::{
-        ids::EventId,
+        ids::{EventId, ReplicaId},
         revocation::{Entry, Position},
     },
     error::{Error, Reason, Result},
-    storage::{Database, Engine, revocation_log},
+    storage::{Database, Engine, Pool, revocation_log},
     telemetry::metrics as names,
 };
 
 /// How long an entry is remembered: longer than anything it kills can live, so that verifiers which were away for long find
 /// it still.
 const RETENTION: Duration = Duration::from_hours(48);
+
+/// None of the log's own connections holds a transaction open for longer: whoever is stopped in one must not stop the rest.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// How many of those who are far behind read the table at a time. SQLite has four connections to read.
 const TABLE_READS: usize = 2;
@@ -67,6 +78,8 @@ pub struct RevocationLog(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     db: Database,
+    /// The tail's own.
+    reader: Pool,
     clock: Clock,
     identity: LogIdentity,
     seal: CursorSeal,
@@ -81,7 +94,9 @@ struct Shared {
     wake_sequencer: Notify,
     /// Who waits for an entry's place: whoever wrote it, and those who found it there.
     waiting: Mutex<HashMap<EventId, Vec<oneshot::Sender<Position>>>>,
-    tenancy: Tenancy,
+    wake_lease: Notify,
+    right: Right,
+    barrier: Barrier,
     herald: Herald,
     /// Turns at reading the table for those who are far behind: however many they are, others find a connection.
     table_reads: Semaphore,
@@ -109,12 +124,10 @@ pub struct Opening {
     pub seal: CursorSeal,
     /// Told of entries about signing keys.
     pub herald: Herald,
-    /// The database was empty: there is no other server to wait for.
-    pub new: bool,
 }
 
 impl RevocationLog {
-    /// Loads the log and follows it until `stop`. Fails where the database has another server, or cannot be read.
+    /// Loads the log and follows it until `stop`. Fails where it cannot be read.
     pub async fn open(
         db: Database,
         clock: Clock,
@@ -122,9 +135,17 @@ impl RevocationLog {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let (tenancy, lock) = Tenancy::take(&db, opening.new).await?;
+        let (reader, right) = match db.engine() {
+            Engine::Sqlite => (db.reader().clone(), Right::without_end()),
+            Engine::Postgres => (
+                db.dedicated("token-authority tail", IDLE).await?,
+                Right::none(),
+            ),
+        };
+        let barrier = Barrier::new(name(), ReplicaId::new(clock.now())?);
         let shared = Arc::new(Shared {
             db,
+            reader,
             clock,
             identity: opening.identity,
             seal: opening.seal,
@@ -135,31 +156,33 @@ impl RevocationLog {
             asked: AtomicU64::new(0),
             wake_tail: Notify::new(),
             wake_sequencer: Notify::new(),
+            wake_lease: Notify::new(),
             waiting: Mutex::default(),
-            tenancy,
+            right,
+            barrier,
             table_reads: Semaphore::new(TABLE_READS),
             effective_seconds: metrics::histogram!(names::EFFECTIVE_SECONDS),
         });
-        if shared.db.engine() == Engine::Postgres {
-            let sequencer = sequencer::Sequencer::new(Arc::clone(&shared)).await?;
-            tasks.spawn(sequencer.run(stop.clone()));
+        match shared.db.engine() {
+            Engine::Sqlite => {
+                tail::load_anew(&shared).await?;
+                tasks.spawn(right::stay_in_place(Arc::clone(&shared), stop.clone()));
+            }
+            Engine::Postgres => shared.join_others(tasks, &stop).await?,
         }
-        if let Some(lock) = lock {
-            tasks.spawn(tenancy::keep(Arc::clone(&shared), lock, stop.clone()));
-        } else {
-            tasks.spawn(tenancy::stay_in_place(Arc::clone(&shared), stop.clone()));
-        }
-        tail::load(&shared).await?;
         tasks.spawn(tail::follow(Arc::clone(&shared), stop.clone()));
         tasks.spawn(retention::run(Arc::clone(&shared), stop));
         Ok(Self(shared))
     }
 
-    /// Everything that the log says, as of the last entry applied. Held for a few look-ups, never across an await.
+    /// Everything that the log says, as of a moment after this was called. Held for a few look-ups, never across an await.
     ///
-    /// UNAVAILABLE where this server may not answer from what it remembers.
-    pub fn applied(&self) -> Result<RwLockReadGuard<'_, Applied>> {
-        self.0.tenancy.check()?;
+    /// It is what memory holds while this server may answer from it; else the log is read first. UNAVAILABLE where it cannot be.
+    pub async fn applied(&self) -> Result<RwLockReadGuard<'_, Applied>> {
+        if !self.0.right.is_there() {
+            self.0.right.require_in_place()?;
+            self.catch_up().await?;
+        }
         Ok(self
             .0
             .applied
@@ -169,12 +192,12 @@ impl RevocationLog {
 
     /// Whether this server may answer from what it remembers.
     pub fn is_current(&self) -> bool {
-        self.0.tenancy.check().is_ok()
+        self.0.right.is_there()
     }
 
-    /// Done when another server has taken the database over: then this one ends.
-    pub fn taken_over(&self) -> CancellationToken {
-        self.0.tenancy.lost.clone()
+    /// The servers over this database, this one first.
+    pub async fn replicas(&self) -> Result<Vec<Replica>> {
+        barrier::replicas(&self.0).await
     }
 
     /// The last place applied. Changes with it, and when the log was loaded anew; not when it was read and nothing was new.
@@ -246,7 +269,7 @@ impl RevocationLog {
     /// far. `OUT_OF_RANGE/CURSOR_EXPIRED` where the table does not either.
     pub async fn after(&self, position: Position, limit: u32) -> Result<Vec<Arc<Entry>>> {
         let (head, recent) = {
-            let applied = self.applied()?;
+            let applied = self.applied().await?;
             (applied.position(), applied.recent_after(position, limit))
         };
         if let Some(entries) = recent {
@@ -287,7 +310,7 @@ impl RevocationLog {
     /// The place of the newest entry, read from the database: what a new token carries as `rev`, read before anything about
     /// its user.
     pub async fn head(&self) -> Result<Position> {
-        self.0.tenancy.check()?;
+        self.0.right.require_in_place()?;
         revocation_log::head(self.0.db.reader()).await
     }
 
@@ -297,7 +320,36 @@ impl RevocationLog {
     }
 }
 
+/// Host and process, as people know a server by.
+fn name() -> String {
+    let host = rustix::system::uname();
+    let process = std::process::id();
+    format!("{}:{process}", host.nodename().to_string_lossy())
+}
+
 impl Shared {
+    /// A connection that nobody else waits for. PostgreSQL only.
+    async fn own_connection(&self, name: &str) -> Result<Pool> {
+        self.db.dedicated(name, IDLE).await
+    }
+
+    /// Takes a lease, loads the log and only then says so: whoever revokes meanwhile waits for this server. PostgreSQL only.
+    async fn join_others(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let sequencer = sequencer::Sequencer::new(Arc::clone(self)).await?;
+        let observer = barrier::Observer::new(Arc::clone(self)).await?;
+        let mut keeper = lease::Keeper::new(Arc::clone(self)).await?;
+        keeper.join().await?;
+        tasks.spawn(sequencer.run(stop.clone()));
+        tasks.spawn(observer.run(stop.clone()));
+        tasks.spawn(keeper.run(stop.clone()));
+        tasks.spawn(tail::listen(Arc::clone(self), stop.clone()));
+        Ok(())
+    }
+
     /// After a commit: gives the entry its place, or reads it.
     fn wake(&self) {
         match self.db.engine() {

@@ -8,7 +8,10 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{RETENTION, Shared};
-use crate::{error::Result, storage::revocation_log};
+use crate::{
+    error::Result,
+    storage::revocation_log::{self, Turn},
+};
 
 const PAUSE: Duration = Duration::from_mins(1);
 /// Rows deleted in one transaction.
@@ -37,6 +40,9 @@ async fn forget_rows(shared: &Shared, stop: &CancellationToken) -> Result<()> {
     let until = shared.clock.now() - RETENTION;
     while !stop.is_cancelled() {
         let transaction = shared.db.begin().await?;
+        if !revocation_log::take_turn(&transaction, Turn::Forget).await? {
+            return transaction.rollback().await;
+        }
         let forgotten = revocation_log::forget(&transaction, until, BATCH).await?;
         transaction.commit().await?;
         if forgotten < u64::from(BATCH) {

@@ -1,4 +1,5 @@
-//! Gives committed rows of the inbox their places in the log (PostgreSQL).
+//! Gives committed rows of the inbox their places in the log (PostgreSQL). Every server has one; whichever takes the turn moves
+//! the rows of all.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,18 +9,20 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use crate::{
     error::Result,
-    storage::{Pool, revocation_log},
+    storage::{
+        self, Pool,
+        revocation_log::{self, Turn},
+    },
 };
 
 /// Rows moved in one statement.
 const BATCH: u32 = 1000;
 /// The longest that a committed row waits for its place where nobody woke the sequencer.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long another server's turn is waited for: it may have begun before what is to be moved was committed.
+const OTHERS_TURN: Duration = Duration::from_millis(2);
 /// How often the lower bound of the scan is renewed.
 const BOUND_RENEWED: Duration = Duration::from_secs(1);
-
-/// A sequencer that was stopped between statement and commit must not stop the rest for longer.
-const IDLE: Duration = Duration::from_millis(500);
 
 pub(super) struct Sequencer {
     shared: Arc<Shared>,
@@ -31,10 +34,7 @@ pub(super) struct Sequencer {
 
 impl Sequencer {
     pub(super) async fn new(shared: Arc<Shared>) -> Result<Self> {
-        let connection = shared
-            .db
-            .dedicated("token-authority sequencer", IDLE)
-            .await?;
+        let connection = shared.own_connection("token-authority sequencer").await?;
         Ok(Self {
             shared,
             connection,
@@ -70,9 +70,10 @@ impl Sequencer {
     async fn drain(&mut self) -> Result<()> {
         loop {
             let bound = self.next_bound().await?;
-            let transaction = self.connection.begin().await?;
-            let moved = revocation_log::sequence(&transaction, self.low, BATCH).await?;
-            transaction.commit().await?;
+            let Some(moved) = self.move_a_batch().await? else {
+                tokio::time::sleep(OTHERS_TURN).await;
+                continue;
+            };
             if moved > 0 {
                 self.shared.wake_tail.notify_one();
             }
@@ -86,6 +87,21 @@ impl Sequencer {
                 return Ok(());
             }
         }
+    }
+
+    /// How many rows were moved; none where it is another server's turn.
+    async fn move_a_batch(&self) -> Result<Option<u64>> {
+        let transaction = self.connection.begin().await?;
+        if !revocation_log::take_turn(&transaction, Turn::Sequence).await? {
+            transaction.rollback().await?;
+            return Ok(None);
+        }
+        let moved = revocation_log::sequence(&transaction, self.low, BATCH).await?;
+        if moved > 0 {
+            storage::announce(&transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(Some(moved))
     }
 
     async fn next_bound(&mut self) -> Result<Option<i64>> {

@@ -12,20 +12,20 @@ use crate::{
     clock::boottime,
     domain::revocation::{Entry, Position, Subject},
     error::{Error, Result},
-    storage::{Engine, revocation_log},
+    storage::{Engine, Listener, revocation_log},
 };
 
 /// Entries in one read.
 const BATCH: u32 = 4096;
 
 /// Loads the whole log from nothing: at the start, and when what was applied is not what the log says.
-pub(super) async fn load(shared: &Shared) -> Result<()> {
+async fn load(shared: &Shared) -> Result<()> {
     let asked = shared.asked.load(Ordering::SeqCst);
     let read_time = shared.clock.now();
-    let mut fresh = Applied::after(revocation_log::floor(shared.db.reader()).await?);
+    let mut fresh = Applied::after(revocation_log::floor(&shared.reader).await?);
     loop {
         let entries =
-            revocation_log::read(shared.db.reader(), fresh.position().next(), BATCH).await?;
+            revocation_log::read(&shared.reader, fresh.position().next(), BATCH).await?;
         let last = entries.len() < BATCH as usize;
         apply(shared, &mut fresh, entries)?;
         if last {
@@ -86,10 +86,33 @@ pub(super) async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
+/// Wakes the tail when a sequencer, wherever it is, says that the log has grown, until `stop`. PostgreSQL only.
+pub(super) async fn listen(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut listener = None;
+    let hearing = async {
+        loop {
+            match &mut listener {
+                None => listener = Listener::open(&shared.db).await.ok(),
+                Some(heard) => {
+                    if heard.heard().await.is_err() {
+                        listener = None;
+                    }
+                }
+            }
+            shared.wake_tail.notify_one();
+            if listener.is_none() {
+                // It asks every 20 ms anyway.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    };
+    stop.run_until_cancelled(hearing).await;
+}
+
 /// Reads to the end of the log.
 async fn read_on(shared: &Shared) -> Result<()> {
-    if shared.tenancy.must_reload() {
-        return load_again(shared).await;
+    if !shared.right.is_loaded(shared.right.loads_wanted()) {
+        return load_anew(shared).await;
     }
     loop {
         let asked = shared.asked.load(Ordering::SeqCst);
@@ -103,7 +126,7 @@ async fn read_on(shared: &Shared) -> Result<()> {
         };
         // The entry at our own place is read as well: a failover can lose the end of a log.
         let first = Position(known.0.0.max(1));
-        let mut entries = revocation_log::read(shared.db.reader(), first, BATCH).await?;
+        let mut entries = revocation_log::read(&shared.reader, first, BATCH).await?;
         let last = entries.len() < BATCH as usize;
         if known.0 > Position(0) {
             let same = entries.first().is_some_and(|entry| {
@@ -114,15 +137,13 @@ async fn read_on(shared: &Shared) -> Result<()> {
                     revocation_log.position = known.0.0,
                     "revocation_log.diverged"
                 );
-                shared.tenancy.suspend();
-                return load_again(shared).await;
+                return begin_anew(shared).await;
             }
             entries.remove(0);
         }
         if !follows(&entries, known.0) {
             tracing::error!(revocation_log.position = known.0.0, "revocation_log.gap");
-            shared.tenancy.suspend();
-            return load_again(shared).await;
+            return begin_anew(shared).await;
         }
         take_in(shared, entries).await?;
         if last {
@@ -136,11 +157,21 @@ async fn read_on(shared: &Shared) -> Result<()> {
     }
 }
 
-/// Begins again from nothing; until that is done nothing is answered from memory.
-async fn load_again(shared: &Shared) -> Result<()> {
-    let wanted = shared.tenancy.reloads_wanted();
+/// What was applied is not what the log says: nothing is answered from it any more.
+async fn begin_anew(shared: &Shared) -> Result<()> {
+    shared.right.suspend();
+    shared.wake_lease.notify_one();
+    load_anew(shared).await
+}
+
+/// Begins again from nothing, unless there is no lease yet under which that may be done.
+pub(super) async fn load_anew(shared: &Shared) -> Result<()> {
+    let Some(allowed) = shared.right.load_allowed() else {
+        return Ok(());
+    };
     load(shared).await?;
-    shared.tenancy.reloaded(wanted);
+    shared.right.loaded(allowed);
+    shared.wake_lease.notify_one();
     Ok(())
 }
 
@@ -169,6 +200,7 @@ async fn take_in(shared: &Shared, entries: Vec<Entry>) -> Result<()> {
         (applied.position(), taken)
     };
     shared.place.send_replace(position);
+    shared.wake_lease.notify_one();
     shared.tell_waiting(&taken);
     Ok(())
 }

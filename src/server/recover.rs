@@ -7,15 +7,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{database_settings, open};
 use crate::{
-    authority::{bootstrap, directory},
+    authority::{Authority, bootstrap, directory},
     clock::Clock,
     config::Settings,
     domain::{
         ids::{NamedUser, Username},
+        lease::RENEWED_EVERY,
         password::Password,
     },
     error::{Error, Result},
-    random, storage,
+    log::Replica,
+    random,
+    storage::{self, Engine},
 };
 
 /// Gives the user (by id or name) a made-up password, left in a new `file` of mode 0600, kills its JWTs, and says its name.
@@ -26,6 +29,7 @@ pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Use
     }
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let authority = open(settings, Clock::system(), &tasks, &stop).await?;
+    require_alone(&authority).await?;
     let user = NamedUser::parse(user)?;
     let user = storage::standing::standing(authority.db.reader(), &user, None)
         .await?
@@ -42,4 +46,23 @@ pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Use
     tasks.wait().await;
     authority.db.close().await;
     Ok(user.username)
+}
+
+/// Fails where another server has renewed its lease meanwhile. On SQLite none could have opened the file.
+async fn require_alone(authority: &Authority) -> Result<()> {
+    if authority.db.engine() == Engine::Sqlite {
+        return Ok(());
+    }
+    tokio::time::sleep(RENEWED_EVERY * 3).await;
+    let replicas = authority.log.replicas().await?;
+    let alive = |replica: &Replica| {
+        !replica.this && !replica.fenced && replica.beat_age < RENEWED_EVERY * 2
+    };
+    match replicas.into_iter().find(alive) {
+        Some(replica) => Err(Error::internal(format!(
+            "a server runs over this database: {}",
+            replica.name
+        ))),
+        None => Ok(()),
+    }
 }

@@ -67,7 +67,7 @@ const REQUEST_MAX: usize = 64 * 1024;
 /// How often it is looked whether calls can be answered.
 const READINESS: Duration = Duration::from_millis(250);
 
-/// Runs the server until `shutdown`. Fails where it cannot start, or where another server takes its database over.
+/// Runs the server until `shutdown`. Fails where it cannot start.
 pub async fn run(
     settings: Settings,
     listeners: Listeners,
@@ -106,10 +106,9 @@ pub async fn run_with(
         stop.clone(),
     ));
     background.spawn(audit::keeping::keep(Arc::clone(&authority), stop.clone()));
-    let taken_over = authority.log.taken_over();
     background.spawn(watch_over(
         Arc::clone(&authority),
-        life_of(&life),
+        life.ready.clone(),
         shutdown.clone(),
     ));
     let authentication = AuthenticationLayer::new(Arc::clone(&authority));
@@ -120,11 +119,6 @@ pub async fn run_with(
     };
     let served = serve(settings, listeners, shutdown, life, services).await;
     authority.db.close().await;
-    if taken_over.is_cancelled() {
-        return Err(Error::internal(
-            "another server has taken this database over",
-        ));
-    }
     served
 }
 
@@ -150,7 +144,7 @@ pub async fn open(
     let hashing = Hashing::new(&hashing_settings(settings))?;
     let (policy, first) = (signing_policy(settings), first_password(settings));
     let now = clock.now();
-    let (identity, new) =
+    let identity =
         bootstrap::ensure(&db, &master_keys, &hashing, &first, policy.algorithm, now).await?;
     let keyring = Arc::new(Keyring::load(db.clone(), Arc::clone(&master_keys)).await?);
     let (seal, pages) = seals(&master_keys)?;
@@ -159,10 +153,8 @@ pub async fn open(
         identity,
         seal,
         herald: herald(&keyring),
-        new,
     };
     let log = RevocationLog::open(db.clone(), clock.clone(), opening, tasks, stop.clone()).await?;
-    // Not before the database is this server's: another one may not have the new master key yet.
     master_keys::reseal(&db, &master_keys, now).await?;
     Ok(Arc::new(Authority {
         issuer: settings.issuer.as_str().into(),
@@ -388,30 +380,19 @@ fn publish_keys(
     source
 }
 
-struct Watched {
-    ready: watch::Sender<bool>,
-    draining: CancellationToken,
-}
-
-fn life_of(life: &Life) -> Watched {
-    Watched {
-        ready: life.ready.clone(),
-        draining: life.draining.clone(),
-    }
-}
-
-/// Ready while calls can be answered; over where another server has the database.
-async fn watch_over(authority: Arc<Authority>, life: Watched, shutdown: Shutdown) {
-    let taken_over = authority.log.taken_over();
+/// Ready while calls can be answered from memory, until `shutdown`.
+async fn watch_over(
+    authority: Arc<Authority>,
+    known: watch::Sender<bool>,
+    shutdown: Shutdown,
+) {
     loop {
         let ready = authority.log.is_current();
-        life.ready
-            .send_if_modified(|known| std::mem::replace(known, ready) != ready);
+        known.send_if_modified(|known| std::mem::replace(known, ready) != ready);
         tokio::select! {
-            () = tokio::time::sleep(READINESS) => {}
+            biased;
             () = shutdown.asked() => return,
-            () = life.draining.cancelled() => return,
-            () = taken_over.cancelled() => return shutdown.insist(),
+            () = tokio::time::sleep(READINESS) => {}
         }
     }
 }

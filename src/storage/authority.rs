@@ -3,8 +3,9 @@
 use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
 
 use super::{
+    Engine,
     entity::{HiddenBytes, authority},
-    statement::execute,
+    statement::{engine_of, execute},
 };
 use crate::{
     clock::Timestamp,
@@ -34,6 +35,16 @@ pub async fn find(db: &impl ConnectionTrait) -> Result<Option<AuthorityRow>> {
         key_check: model.key_check.0,
         master_key_id: model.master_key_id,
     }))
+}
+
+/// Keeps other servers from writing the row until the transaction is over. On SQLite the transaction does.
+pub async fn lock_for_bootstrap(db: &impl ConnectionTrait) -> Result<()> {
+    /// `bootstra` in ASCII.
+    const LOCK: i64 = 0x626f_6f74_7374_7261;
+    if engine_of(db) == Engine::Postgres {
+        execute(db, "SELECT pg_advisory_xact_lock($1)", [LOCK.into()]).await?;
+    }
+    Ok(())
 }
 
 /// Writes the row, once.

@@ -4,8 +4,8 @@
 //! `&impl ConnectionTrait`. Nothing is written outside a transaction.
 //!
 //! In reading order: `settings`, `database_file` (whose the SQLite file is), `sqlite` and `postgres` (how each engine is
-//! opened), `pool` (connections that can be replaced), `transaction`, `session_lock`, `migrate`, `error`, `entity` (one file
-//! a table).
+//! opened), `pool` (connections that can be replaced), `transaction`, `session_lock`, `listener`, `migrate`, `error`, `entity`
+//! (one file a table).
 
 pub mod api_keys;
 pub mod audit;
@@ -14,9 +14,11 @@ mod database_file;
 pub mod entity;
 mod error;
 pub mod idempotency_keys;
+mod listener;
 mod migrate;
 mod pool;
 mod postgres;
+pub mod replica_leases;
 pub mod revocation_log;
 pub mod roles;
 pub mod rotated_tokens;
@@ -50,6 +52,7 @@ pub use sea_orm::ConnectionTrait;
 use self::database_file::DatabaseFile;
 pub use self::{
     error::violated_constraint,
+    listener::{Listener, announce},
     migrate::{MigrationState, migrate_up, migration_status, require_current_schema},
     pool::{Pool, PoolUse},
     session_lock::SessionLock,
@@ -60,6 +63,10 @@ use crate::{
     domain::audit::HeadKey,
     error::{Error, Result},
 };
+
+/// What works through a connection of its own is the better for knowing soon that it is dead.
+const DEDICATED_ACQUIRE: Duration = Duration::from_secs(1);
+const DEDICATED_STATEMENT: Duration = Duration::from_secs(2);
 
 /// How long closing waits for connections to come back.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -200,12 +207,14 @@ impl Database {
         self.0.file.as_ref().is_none_or(|file| file.is_in_place())
     }
 
-    /// A connection of its own, called `name` in `pg_stat_activity`, opened anew when it is lost; a transaction on it may do
-    /// nothing for `idle_in_transaction` at most. PostgreSQL only: on SQLite INTERNAL.
+    /// A connection of its own, called `name` in `pg_stat_activity`, opened anew when it is lost; a statement on it may take
+    /// 2 seconds, and a transaction do nothing for `idle_in_transaction`. PostgreSQL only: on SQLite INTERNAL.
     pub async fn dedicated(&self, name: &str, idle_in_transaction: Duration) -> Result<Pool> {
         let mut settings = self.0.settings.clone();
         name.clone_into(&mut settings.application_name);
         settings.max_connections = 1;
+        settings.acquire_timeout = settings.acquire_timeout.min(DEDICATED_ACQUIRE);
+        settings.statement_timeout = settings.statement_timeout.min(DEDICATED_STATEMENT);
         settings.idle_in_transaction_timeout = idle_in_transaction;
         let url = self.postgres_url()?;
         postgres::pool(url, &settings, &self.0.statements, &self.0.tasks).await

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use sea_orm::{
     SqlxPostgresConnector,
     sqlx::{
-        self, ConnectOptions, Connection, PgConnection,
+        self, ConnectOptions, Connection, PgConnection, PgPool,
         pool::{PoolConnectionMetadata, PoolOptions},
         postgres::{PgConnectOptions, PgPoolOptions},
     },
@@ -60,6 +60,12 @@ pub(super) async fn pool(
         patience: patience(settings),
     };
     Ok(Pool::new(connection, Some(recipe), tasks))
+}
+
+/// The same pool without a guard against silence: for who only waits.
+pub(super) fn sqlx_pool(url: &SecretString, settings: &DatabaseSettings) -> Result<PgPool> {
+    let options = connect_options(url, settings, settings.statement_timeout)?;
+    Ok(pool_options(settings).connect_lazy_with(options))
 }
 
 /// A connection outside every pool, which is not opened anew when it is lost.

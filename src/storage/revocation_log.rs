@@ -68,6 +68,32 @@ pub async fn append(
     Ok(Timestamp::from_micros(row.try_get("", "create_time")?))
 }
 
+/// What one server at a time does for all.
+#[derive(Debug, Clone, Copy)]
+pub enum Turn {
+    /// Moving rows from the inbox to the log.
+    Sequence,
+    /// Forgetting the oldest entries.
+    Forget,
+}
+
+/// Takes a turn until the transaction is over; false where another server has it. It only saves work: nothing is wrong where two
+/// do the same.
+pub async fn take_turn(db: &impl ConnectionTrait, turn: Turn) -> Result<bool> {
+    if engine_of(db) == Engine::Sqlite {
+        return Ok(true);
+    }
+    // `sequence` and `forget` in ASCII.
+    let lock: i64 = match turn {
+        Turn::Sequence => 0x7365_7175_656e_6365,
+        Turn::Forget => 0x666f_7267_6574,
+    };
+    let sql = "SELECT pg_try_advisory_xact_lock($1) AS taken";
+    let row = db.query_one_raw(statement(db, sql, [lock.into()])).await?;
+    let taken: Option<bool> = row.map(|row| row.try_get("", "taken")).transpose()?;
+    Ok(taken.unwrap_or_default())
+}
+
 /// Moves up to `limit` committed rows from the inbox to the log, at the places after its head, and says how many.
 ///
 /// `low` bounds the scan past rows that are long gone; every row with a smaller `xid` must have been moved before.

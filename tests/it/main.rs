@@ -51,11 +51,12 @@ mod methods;
 mod metrics;
 mod names;
 mod one_role;
-mod one_server;
+
 mod operators_line;
 mod passwords;
 mod patience;
 mod public_keys;
+mod replicas;
 mod resumption;
 mod revoke;
 mod revoking;

@@ -82,7 +82,7 @@ pub async fn open(
 ) -> Result<mpsc::Receiver<Result<Message>>> {
     let spaces = Spaces::named(&authority, &caller, named).await?;
     let head = authority.log.catch_up().await?;
-    let begun = authority.log.applied()?.beginning();
+    let begun = authority.log.applied().await?.beginning();
     let (position, mark) = place(&authority, &start, spaces.coverage(), head.position).await?;
     // One place for a message on its way, one for the last word, which is kept free for it.
     let (sender, receiver) = mpsc::channel(2);
@@ -130,7 +130,7 @@ async fn place(
     match start {
         Start::Floor => Ok((authority.log.floor().await?, EntryMark::default())),
         Start::Live => {
-            let applied = authority.log.applied()?;
+            let applied = authority.log.applied().await?;
             Ok((applied.position(), applied.mark()))
         }
         Start::After(text) => {
@@ -252,11 +252,11 @@ impl Stream {
     /// Sends what is applied and not sent yet, and says once that the past is over.
     async fn send_entries(&mut self) -> Result<(), End> {
         loop {
-            self.check_standing()?;
+            self.check_standing().await?;
             let entries = self.authority.log.after(self.position, BATCH).await?;
             let Some(last) = entries.last() else { break };
             // Read from the same log as what was sent before.
-            if self.authority.log.applied()?.beginning() != self.beginning {
+            if self.authority.log.applied().await?.beginning() != self.beginning {
                 return Err(self.closing());
             }
             let (position, mark) = (last.position, EntryMark::of(&last.event_id));
@@ -293,9 +293,9 @@ impl Stream {
     }
 
     /// Ends the stream where its life or the caller's credential is over, or what it may watch may have changed.
-    fn check_standing(&mut self) -> Result<(), End> {
+    async fn check_standing(&mut self) -> Result<(), End> {
         let now = self.authority.clock.now();
-        let applied = self.authority.log.applied()?;
+        let applied = self.authority.log.applied().await?;
         let stands = self.caller.credential.stands(&applied, self.checked, now);
         let (position, beginning) = (applied.position(), applied.beginning());
         drop(applied);

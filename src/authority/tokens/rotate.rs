@@ -51,7 +51,7 @@ pub async fn rotate(
         return Err(Error::credentials_invalid());
     };
     let request = request(&held.token)?;
-    let judged = alive_but_for_rotation(authority, &held, now)?;
+    let judged = alive_but_for_rotation(authority, &held, now).await?;
     if storage::rotated_tokens::find(authority.db.reader(), &held.token.token_id)
         .await?
         .is_some()
@@ -77,12 +77,12 @@ pub async fn rotate(
 }
 
 /// The place by which the token is good, were it not for its own rotation.
-fn alive_but_for_rotation(
+async fn alive_but_for_rotation(
     authority: &Authority,
     held: &VerifiedToken,
     now: Timestamp,
 ) -> Result<Position> {
-    let applied = authority.log.applied()?;
+    let applied = authority.log.applied().await?;
     if applied
         .revocations()
         .kills(&held.token, &held.targets.without_token(), now)

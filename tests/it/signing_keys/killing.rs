@@ -101,7 +101,7 @@ both!(
         let watching = spawn(async move {
             let mut seen = Vec::new();
             while !*stopped.borrow() {
-                let position = authority.log.applied().unwrap().position().0;
+                let position = authority.log.place().borrow().0;
                 seen.push((position, authority.keyring.publishes(&kid)));
                 tokio::task::yield_now().await;
             }

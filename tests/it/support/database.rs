@@ -48,6 +48,15 @@ impl TestDatabase {
         })
     }
 
+    /// The same database for another server; given up by whoever made it. PostgreSQL only.
+    pub(crate) fn shared(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            url: self.url.clone(),
+            server: None,
+        }
+    }
+
     /// Where it is; none on SQLite.
     pub(crate) fn url(&self) -> Option<&str> {
         self.url.as_deref()

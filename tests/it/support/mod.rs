@@ -156,16 +156,17 @@ impl Server {
         }
     }
 
+    /// Another server over the same database. PostgreSQL only.
+    pub(crate) async fn beside(&self) -> Self {
+        let data = data_beside(&self.data);
+        Self::start_in(self.database.shared(), data, self.clock.clone(), |_| {}).await
+    }
+
     /// Ends the server politely.
     pub(crate) async fn stop(self) -> (TestDatabase, TempDir) {
         self.shutdown.ask();
         self.served.await.unwrap().unwrap();
         (self.database, self.data)
-    }
-
-    /// Waits until the server ends by itself.
-    pub(crate) async fn ended(self) -> Result<()> {
-        self.served.await.unwrap()
     }
 
     /// A connection of its own.
@@ -256,6 +257,16 @@ impl Server {
     pub(crate) async fn system(&self) -> SpaceId {
         SpaceId::known(self.admin().await.principal.unwrap().space_id)
     }
+}
+
+/// A data directory for another server over the same database: with the same master key.
+pub(crate) fn data_beside(data: &TempDir) -> TempDir {
+    let beside = tempfile::tempdir().unwrap();
+    for file in ["master-key", "bootstrap-password"] {
+        // With its mode.
+        std::fs::copy(data.path().join(file), beside.path().join(file)).unwrap();
+    }
+    beside
 }
 
 /// Long enough to wait for a revocation.

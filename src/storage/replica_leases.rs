@@ -1,0 +1,114 @@
+//! Which servers may answer from what they remember, and how far each has applied the log. PostgreSQL only.
+//!
+//! A lease is renewed and taken away by updates of one row: whichever comes first, the other one touches nothing.
+
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait, FromQueryResult, Value};
+
+use super::statement::{execute, statement};
+use crate::{
+    clock::Timestamp,
+    domain::{ids::ReplicaId, lease::LeaseRow, revocation::Position},
+    error::Result,
+};
+
+/// Opens a lease under which nothing is applied yet, or renews it where an earlier attempt has opened it. False where it was
+/// taken away meanwhile.
+pub async fn open(
+    db: &impl ConnectionTrait,
+    id: &ReplicaId,
+    name: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    let sql = "INSERT INTO replica_leases AS lease (replica_id, name, beat, applied, join_time) VALUES ($1, $2, 0, 0, $3) \
+               ON CONFLICT (replica_id) DO UPDATE SET beat = lease.beat + 1 WHERE lease.fence_time IS NULL";
+    let values: [Value; 3] = [id.as_str().into(), name.into(), now.micros().into()];
+    Ok(execute(db, sql, values).await? > 0)
+}
+
+/// Renews a lease under which everything up to `applied` is applied. False where it was taken away.
+pub async fn renew(db: &impl ConnectionTrait, id: &ReplicaId, applied: Position) -> Result<bool> {
+    let sql = "UPDATE replica_leases SET beat = beat + 1, applied = greatest(applied, $2) \
+               WHERE replica_id = $1 AND fence_time IS NULL";
+    let values: [Value; 2] = [id.as_str().into(), column(applied.0)];
+    Ok(execute(db, sql, values).await? > 0)
+}
+
+/// Takes a lease away that was not renewed after `beat`. False where it was, or is no more.
+pub async fn fence(
+    db: &impl ConnectionTrait,
+    id: &ReplicaId,
+    beat: u64,
+    now: Timestamp,
+) -> Result<bool> {
+    let sql = "UPDATE replica_leases SET fence_time = $3 WHERE replica_id = $1 AND beat = $2 AND fence_time IS NULL";
+    let values: [Value; 3] = [id.as_str().into(), column(beat), now.micros().into()];
+    Ok(execute(db, sql, values).await? > 0)
+}
+
+/// Gives a lease back.
+pub async fn give_back(db: &impl ConnectionTrait, id: &ReplicaId) -> Result<()> {
+    let sql = "DELETE FROM replica_leases WHERE replica_id = $1";
+    execute(db, sql, [id.as_str().into()]).await?;
+    Ok(())
+}
+
+/// Forgets the leases that were taken away before `until`.
+pub async fn forget(db: &impl ConnectionTrait, until: Timestamp) -> Result<()> {
+    let sql = "DELETE FROM replica_leases WHERE fence_time < $1";
+    execute(db, sql, [until.micros().into()]).await?;
+    Ok(())
+}
+
+/// Every lease, and the head of the log at the same moment. None is left out because it looks old.
+pub async fn look(db: &impl ConnectionTrait) -> Result<(Position, Vec<LeaseRow>)> {
+    let sql = "SELECT head, replica_id, beat, applied, fence_time FROM \
+               (SELECT coalesce(max(position), 0) AS head FROM revocation_log) AS log \
+               LEFT JOIN replica_leases ON true";
+    let rows = Row::find_by_statement(statement(db, sql, []))
+        .all(db)
+        .await?;
+    let head = rows.first().map(|row| row.head).unwrap_or_default();
+    let leases = rows.into_iter().filter_map(Row::lease).collect();
+    Ok((Position(number(head)), leases))
+}
+
+/// What people know the servers by.
+pub async fn names(db: &impl ConnectionTrait) -> Result<HashMap<ReplicaId, String>> {
+    let sql = "SELECT replica_id, name FROM replica_leases";
+    let rows = db.query_all_raw(statement(db, sql, [])).await?;
+    let named = rows.iter().map(|row| {
+        let id = ReplicaId::known(row.try_get::<String>("", "replica_id")?);
+        Ok((id, row.try_get("", "name")?))
+    });
+    named.collect()
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Row {
+    head: i64,
+    replica_id: Option<String>,
+    beat: Option<i64>,
+    applied: Option<i64>,
+    fence_time: Option<i64>,
+}
+
+impl Row {
+    fn lease(self) -> Option<LeaseRow> {
+        Some(LeaseRow {
+            id: ReplicaId::known(self.replica_id?),
+            beat: number(self.beat?),
+            applied: Position(number(self.applied?)),
+            fenced: self.fence_time.is_some(),
+        })
+    }
+}
+
+fn number(column: i64) -> u64 {
+    u64::try_from(column).unwrap_or_default()
+}
+
+fn column(number: u64) -> Value {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
+}

@@ -1,0 +1,313 @@
+//! Several servers over one PostgreSQL database: what is revoked at one is dead at all, and who cannot know says so.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgConnection;
+use token_authority::{
+    proto::{
+        self, revocation_subject::Subject, system_service_client::SystemServiceClient,
+    },
+    server,
+};
+use tokio::sync::watch;
+use tonic::{Code, Status};
+
+use crate::support::{
+    Engine, Process, Server, TestDatabase, as_caller, data_beside, eventually, postgres,
+    revocation_of, settings,
+};
+
+/// Three servers over one database, and a connection to it; nothing where there is no PostgreSQL.
+async fn three(test: impl AsyncFnOnce([&Server; 3], PgConnection)) {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let first = Server::start(database).await;
+    let (second, third) = tokio::join!(first.beside(), first.beside());
+    let connection = postgres(&first.database).await.unwrap();
+    test([&first, &second, &third], connection).await;
+    third.stop().await;
+    second.stop().await;
+    first.stop().await;
+}
+
+async fn list(server: &Server, admin: &str) -> Vec<proto::Replica> {
+    let mut system = SystemServiceClient::new(server.connect().await);
+    let request = as_caller(admin, proto::ListReplicasRequest {});
+    let listed = system.list_replicas(request).await.unwrap();
+    listed.into_inner().replicas
+}
+
+async fn revoke_session(server: &Server, admin: &str, session: &str) -> proto::RevocationEffect {
+    let subject = Subject::SessionId(session.to_owned());
+    let created = server.revoke_by_reference(admin, subject, "").await;
+    created.unwrap().effect.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_server_revokes_is_dead_at_all_of_them() {
+    three(async |servers, _| {
+        let admin = servers[0].admin().await.access_token;
+        for round in 0..30 {
+            let token = servers[round % 3].admin().await;
+            for server in servers {
+                assert!(server.introspect(&admin, &token.access_token).await.active());
+            }
+            let effect = revoke_session(servers[(round + 1) % 3], &admin, &token.session_id).await;
+            assert_eq!(effect.effective, Some(true));
+            assert_eq!((effect.replicas_applied, effect.replicas_total), (3, 3));
+            for server in servers {
+                assert!(!server.introspect(&admin, &token.access_token).await.active());
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_of_one_server_is_waited_for_by_the_others() {
+    three(async |servers, _| {
+        let admin = servers[0].admin().await.access_token;
+        for round in 0..30 {
+            let token = servers[0].admin().await;
+            let request = proto::CreateRevocationRequest {
+                wait: Some(prost_types::Duration::default()),
+                ..revocation_of(Subject::SessionId(token.session_id.clone()), "")
+            };
+            let mut revocations = servers[round % 3].revocations().await;
+            let created = revocations.create_revocation(as_caller(&admin, request)).await;
+            let effect = created.unwrap().into_inner().effect.unwrap();
+            assert!(!effect.cursor.is_empty(), "it has its place, however short the wait");
+            let request = proto::IntrospectTokenRequest {
+                token: token.access_token.clone(),
+                min_cursor: effect.cursor,
+                ..Default::default()
+            };
+            let mut tokens = servers[(round + 1) % 3].tokens().await;
+            let told = tokens.introspect_token(as_caller(&admin, request)).await;
+            assert!(!told.unwrap().into_inner().introspection.unwrap().active());
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_server_is_listed_and_leaves_when_it_ends() {
+    three(async |servers, _| {
+        let admin = servers[0].admin().await.access_token;
+        let listed = list(servers[1], &admin).await;
+        assert_eq!(listed.len(), 3);
+        assert!(listed[0].self_ && !listed[1].self_ && !listed[2].self_);
+        assert!(listed.iter().all(|replica| !replica.fenced && !replica.name.is_empty()));
+        let another = servers[0].beside().await;
+        assert_eq!(list(servers[2], &admin).await.len(), 4);
+        another.stop().await;
+        assert_eq!(list(servers[2], &admin).await.len(), 3);
+        let token = servers[0].admin().await;
+        let effect = revoke_session(servers[0], &admin, &token.session_id).await;
+        assert_eq!((effect.replicas_applied, effect.replicas_total), (3, 3));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_start_together_on_an_empty_database_are_one_authority() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("bootstrap-password"), "plum kettle orbits 47 lanterns").unwrap();
+    std::fs::write(data.path().join("master-key"), "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
+    for file in ["bootstrap-password", "master-key"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let owner_only = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(data.path().join(file), owner_only).unwrap();
+    }
+    let clock = token_authority::clock::Clock::system();
+    let start = |data| Server::start_in(database.shared(), data, clock.clone(), |_| {});
+    let (one, two, three) = tokio::join!(
+        start(data_beside(&data)),
+        start(data_beside(&data)),
+        start(data_beside(&data))
+    );
+    let admin = one.admin().await.access_token;
+    for server in [&one, &two, &three] {
+        assert!(server.introspect(&admin, &admin).await.active());
+        assert_eq!(list(server, &admin).await.len(), 3);
+    }
+    for server in [one, two, three] {
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_waits_for_a_server_that_was_killed_and_for_no_longer_than_its_lease() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let data = data_beside(&server.data);
+    let admin = server.admin().await.access_token;
+    let killed = Process::start(&server.database, data.path()).unwrap();
+    let token = server.admin().await;
+    assert_eq!(list(&server, &admin).await.len(), 2);
+    killed.kill();
+    let begun = Instant::now();
+    let effect = revoke_session(&server, &admin, &token.session_id).await;
+    let took = begun.elapsed();
+    assert_eq!(effect.effective, Some(true));
+    assert_eq!((effect.replicas_applied, effect.replicas_total), (1, 1));
+    assert!(took < Duration::from_millis(2525 + 500), "{took:?}");
+    assert!(list(&server, &admin).await[1].fenced);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_effect_that_is_not_waited_for_says_how_many_are_behind() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let data = data_beside(&server.data);
+    let admin = server.admin().await.access_token;
+    let stopped = Process::start(&server.database, data.path()).unwrap();
+    stopped.pause();
+    let token = server.admin().await;
+    let request = proto::CreateRevocationRequest {
+        wait: Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 300_000_000,
+        }),
+        ..revocation_of(Subject::SessionId(token.session_id.clone()), "")
+    };
+    let mut revocations = server.revocations().await;
+    let created = revocations.create_revocation(as_caller(&admin, request)).await;
+    let effect = created.unwrap().into_inner().effect.unwrap();
+    assert_eq!(effect.effective, Some(false));
+    assert_eq!((effect.replicas_applied, effect.replicas_total), (1, 2));
+    // Whoever revokes it once more waits anew.
+    let effect = revoke_session(&server, &admin, &token.session_id).await;
+    assert_eq!(effect.effective, Some(true));
+    assert_eq!((effect.replicas_applied, effect.replicas_total), (1, 1));
+    // It was stopped for longer than its lease: it has to join again, and knows of the revocation before it answers.
+    stopped.go_on();
+    let mut tokens = stopped.tokens().await;
+    eventually("it answers again", async || {
+        let request = proto::IntrospectTokenRequest {
+            token: token.access_token.clone(),
+            ..Default::default()
+        };
+        match tokens.introspect_token(as_caller(&admin, request)).await {
+            Ok(told) => {
+                let verdict = told.into_inner().introspection.unwrap();
+                assert!(!verdict.active(), "revoked and active");
+                true
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+                false
+            }
+        }
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recover_refuses_while_a_server_runs() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let data = data_beside(&server.data);
+    let settings = settings(&server.database, &data);
+    let file = data.path().join("recovered-password");
+    let refused = server::recover(&settings, "admin", &file).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("a server runs over this database"), "{refused}");
+    assert!(!file.exists());
+    server.stop().await;
+}
+
+/// The sessions whose name is like `which`, ended; how many there were.
+async fn terminate(connection: &mut PgConnection, which: &str) -> i64 {
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE $1";
+    sqlx::query_scalar(sql)
+        .bind(which)
+        .fetch_one(connection)
+        .await
+        .unwrap()
+}
+
+/// Asks and revokes until told to stop. Whatever cannot be answered is UNAVAILABLE, and what is revoked stays so.
+async fn storm(
+    servers: [&Server; 2],
+    admin: &str,
+    dead: &str,
+    go_on: watch::Receiver<bool>,
+) -> (usize, usize) {
+    let (mut answered, mut unavailable) = (0, 0);
+    let mut revocations = servers[0].revocations().await;
+    let mut tokens = servers[1].tokens().await;
+    let mut count = |outcome: Result<(), Status>| match outcome {
+        Ok(()) => answered += 1,
+        Err(status) => {
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+            unavailable += 1;
+        }
+    };
+    let mut number = 0;
+    while *go_on.borrow() {
+        number += 1;
+        let subject = Subject::TokenId(format!("token-{number}"));
+        let revoked = revocations.create_revocation(as_caller(admin, revocation_of(subject, "")));
+        count(revoked.await.map(drop));
+        let request = proto::IntrospectTokenRequest {
+            token: dead.to_owned(),
+            ..Default::default()
+        };
+        let told = tokens.introspect_token(as_caller(admin, request)).await;
+        count(told.map(|told| {
+            let verdict = told.into_inner().introspection.unwrap();
+            assert!(!verdict.active(), "revoked and active");
+        }));
+    }
+    (answered, unavailable)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_lose_their_connections_recover_and_meanwhile_are_unavailable_at_most() {
+    three(async |servers, mut connection| {
+        let admin = servers[0].admin().await.access_token;
+        let dead = servers[0].admin().await;
+        assert!(revoke_session(servers[0], &admin, &dead.session_id).await.effective());
+        let (asking, go_on) = watch::channel(true);
+        let breaking = async {
+            for which in ["token-authority lease", "token-authority listener", "token-authority%"] {
+                let killed = terminate(&mut connection, which).await;
+                assert!(killed >= 3, "{which}: {killed} were killed");
+                for server in servers {
+                    eventually("it may answer from memory again", async || {
+                        server.authority.log.is_current()
+                    })
+                    .await;
+                }
+                eventually("revocations are effective again", async || {
+                    let subject = Subject::SessionId("some".to_owned());
+                    let revoked = servers[2].revoke_by_reference(&admin, subject, "").await;
+                    revoked.is_ok_and(|revoked| revoked.effect.unwrap().effective())
+                })
+                .await;
+            }
+            asking.send_replace(false);
+        };
+        let ((answered, unavailable), ()) = tokio::join!(
+            storm([servers[0], servers[1]], &admin, &dead.access_token, go_on.clone()),
+            breaking
+        );
+        eprintln!("killed 3 times: {answered} calls answered, {unavailable} unavailable");
+        assert!(answered > 0);
+    })
+    .await;
+}
