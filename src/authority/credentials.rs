@@ -238,7 +238,12 @@ impl Authority {
     }
 
     async fn load_record(&self, id: &ApiKeyId) -> Result<Arc<KeyRecord>, LoadFailure> {
-        let position = self.log.applied().await.map_err(LoadFailure::Failed)?.position();
+        let position = self
+            .log
+            .applied()
+            .await
+            .map_err(LoadFailure::Failed)?
+            .position();
         let loaded = boottime();
         let stored = storage::api_keys::load(self.db.reader(), id)
             .await

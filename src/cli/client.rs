@@ -24,8 +24,7 @@ use crate::{
         revocation_service_client::RevocationServiceClient, role_service_client::RoleServiceClient,
         signing_key_service_client::SigningKeyServiceClient,
         space_service_client::SpaceServiceClient, system_service_client::SystemServiceClient,
-        token_service_client::TokenServiceClient,
-        user_service_client::UserServiceClient,
+        token_service_client::TokenServiceClient, user_service_client::UserServiceClient,
     },
 };
 

@@ -45,6 +45,8 @@ impl ListArguments {
         let connection = client.connect().await?;
         let request = connection.request(ListReplicasRequest {});
         let answer = connection.system().list_replicas(request).await?;
-        client.output.list(&answer.into_inner(), "replicas", COLUMNS)
+        client
+            .output
+            .list(&answer.into_inner(), "replicas", COLUMNS)
     }
 }

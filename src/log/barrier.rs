@@ -166,7 +166,11 @@ impl Observer {
                 }
             }
             let waited_for = barrier.waiting.load(Ordering::SeqCst) > 0;
-            let pause = if waited_for { WAITED_FOR } else { RENEWED_EVERY };
+            let pause = if waited_for {
+                WAITED_FOR
+            } else {
+                RENEWED_EVERY
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = barrier.wake.notified(), if !failing => {}

@@ -195,12 +195,7 @@ impl Pending {
         barrier::reach(&self.shared, position, here, until).await
     }
 
-    fn describe(
-        &self,
-        position: Option<Position>,
-        reach: Reach,
-        commit_time: Timestamp,
-    ) -> Effect {
+    fn describe(&self, position: Option<Position>, reach: Reach, commit_time: Timestamp) -> Effect {
         let cursor = position.map(|position| {
             let mark = EntryMark::default();
             let log = self.shared.identity;

@@ -41,13 +41,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use applied::Applied;
-pub use effect::{Effect, Pending, WaitUntil};
 pub use barrier::Replica;
+pub use effect::{Effect, Pending, WaitUntil};
 pub use herald::Herald;
 
 use self::{
-    cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
     barrier::Barrier,
+    cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
     right::Right,
 };
 use crate::{

@@ -24,8 +24,7 @@ async fn load(shared: &Shared) -> Result<()> {
     let read_time = shared.clock.now();
     let mut fresh = Applied::after(revocation_log::floor(&shared.reader).await?);
     loop {
-        let entries =
-            revocation_log::read(&shared.reader, fresh.position().next(), BATCH).await?;
+        let entries = revocation_log::read(&shared.reader, fresh.position().next(), BATCH).await?;
         let last = entries.len() < BATCH as usize;
         apply(shared, &mut fresh, entries)?;
         if last {

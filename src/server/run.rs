@@ -381,11 +381,7 @@ fn publish_keys(
 }
 
 /// Ready while calls can be answered from memory, until `shutdown`.
-async fn watch_over(
-    authority: Arc<Authority>,
-    known: watch::Sender<bool>,
-    shutdown: Shutdown,
-) {
+async fn watch_over(authority: Arc<Authority>, known: watch::Sender<bool>, shutdown: Shutdown) {
     loop {
         let ready = authority.log.is_current();
         known.send_if_modified(|known| std::mem::replace(known, ready) != ready);

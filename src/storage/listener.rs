@@ -7,12 +7,7 @@ use sea_orm::{
     sqlx::{PgPool, postgres::PgListener},
 };
 
-use super::{
-    Database,
-    error::from_sqlx,
-    postgres,
-    statement::execute,
-};
+use super::{Database, error::from_sqlx, postgres, statement::execute};
 use crate::error::Result;
 
 const CHANNEL: &str = "token_authority_log";

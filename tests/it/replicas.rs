@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 use token_authority::{
-    proto::{
-        self, revocation_subject::Subject, system_service_client::SystemServiceClient,
-    },
+    proto::{self, revocation_subject::Subject, system_service_client::SystemServiceClient},
     server,
 };
 use tokio::sync::watch;
@@ -51,13 +49,23 @@ async fn what_one_server_revokes_is_dead_at_all_of_them() {
         for round in 0..30 {
             let token = servers[round % 3].admin().await;
             for server in servers {
-                assert!(server.introspect(&admin, &token.access_token).await.active());
+                assert!(
+                    server
+                        .introspect(&admin, &token.access_token)
+                        .await
+                        .active()
+                );
             }
             let effect = revoke_session(servers[(round + 1) % 3], &admin, &token.session_id).await;
             assert_eq!(effect.effective, Some(true));
             assert_eq!((effect.replicas_applied, effect.replicas_total), (3, 3));
             for server in servers {
-                assert!(!server.introspect(&admin, &token.access_token).await.active());
+                assert!(
+                    !server
+                        .introspect(&admin, &token.access_token)
+                        .await
+                        .active()
+                );
             }
         }
     })
@@ -75,9 +83,14 @@ async fn a_cursor_of_one_server_is_waited_for_by_the_others() {
                 ..revocation_of(Subject::SessionId(token.session_id.clone()), "")
             };
             let mut revocations = servers[round % 3].revocations().await;
-            let created = revocations.create_revocation(as_caller(&admin, request)).await;
+            let created = revocations
+                .create_revocation(as_caller(&admin, request))
+                .await;
             let effect = created.unwrap().into_inner().effect.unwrap();
-            assert!(!effect.cursor.is_empty(), "it has its place, however short the wait");
+            assert!(
+                !effect.cursor.is_empty(),
+                "it has its place, however short the wait"
+            );
             let request = proto::IntrospectTokenRequest {
                 token: token.access_token.clone(),
                 min_cursor: effect.cursor,
@@ -98,7 +111,11 @@ async fn every_server_is_listed_and_leaves_when_it_ends() {
         let listed = list(servers[1], &admin).await;
         assert_eq!(listed.len(), 3);
         assert!(listed[0].self_ && !listed[1].self_ && !listed[2].self_);
-        assert!(listed.iter().all(|replica| !replica.fenced && !replica.name.is_empty()));
+        assert!(
+            listed
+                .iter()
+                .all(|replica| !replica.fenced && !replica.name.is_empty())
+        );
         let another = servers[0].beside().await;
         assert_eq!(list(servers[2], &admin).await.len(), 4);
         another.stop().await;
@@ -116,8 +133,16 @@ async fn servers_that_start_together_on_an_empty_database_are_one_authority() {
         return;
     };
     let data = tempfile::tempdir().unwrap();
-    std::fs::write(data.path().join("bootstrap-password"), "plum kettle orbits 47 lanterns").unwrap();
-    std::fs::write(data.path().join("master-key"), "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
+    std::fs::write(
+        data.path().join("bootstrap-password"),
+        "plum kettle orbits 47 lanterns",
+    )
+    .unwrap();
+    std::fs::write(
+        data.path().join("master-key"),
+        "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=",
+    )
+    .unwrap();
     for file in ["bootstrap-password", "master-key"] {
         use std::os::unix::fs::PermissionsExt as _;
         let owner_only = std::fs::Permissions::from_mode(0o600);
@@ -181,7 +206,9 @@ async fn an_effect_that_is_not_waited_for_says_how_many_are_behind() {
         ..revocation_of(Subject::SessionId(token.session_id.clone()), "")
     };
     let mut revocations = server.revocations().await;
-    let created = revocations.create_revocation(as_caller(&admin, request)).await;
+    let created = revocations
+        .create_revocation(as_caller(&admin, request))
+        .await;
     let effect = created.unwrap().into_inner().effect.unwrap();
     assert_eq!(effect.effective, Some(false));
     assert_eq!((effect.replicas_applied, effect.replicas_total), (1, 2));
@@ -224,7 +251,10 @@ async fn recover_refuses_while_a_server_runs() {
     let file = data.path().join("recovered-password");
     let refused = server::recover(&settings, "admin", &file).await;
     let refused = refused.unwrap_err().to_string();
-    assert!(refused.contains("a server runs over this database"), "{refused}");
+    assert!(
+        refused.contains("a server runs over this database"),
+        "{refused}"
+    );
     assert!(!file.exists());
     server.stop().await;
 }
@@ -281,10 +311,18 @@ async fn servers_that_lose_their_connections_recover_and_meanwhile_are_unavailab
     three(async |servers, mut connection| {
         let admin = servers[0].admin().await.access_token;
         let dead = servers[0].admin().await;
-        assert!(revoke_session(servers[0], &admin, &dead.session_id).await.effective());
+        assert!(
+            revoke_session(servers[0], &admin, &dead.session_id)
+                .await
+                .effective()
+        );
         let (asking, go_on) = watch::channel(true);
         let breaking = async {
-            for which in ["token-authority lease", "token-authority listener", "token-authority%"] {
+            for which in [
+                "token-authority lease",
+                "token-authority listener",
+                "token-authority%",
+            ] {
                 let killed = terminate(&mut connection, which).await;
                 assert!(killed >= 3, "{which}: {killed} were killed");
                 for server in servers {
@@ -303,7 +341,12 @@ async fn servers_that_lose_their_connections_recover_and_meanwhile_are_unavailab
             asking.send_replace(false);
         };
         let ((answered, unavailable), ()) = tokio::join!(
-            storm([servers[0], servers[1]], &admin, &dead.access_token, go_on.clone()),
+            storm(
+                [servers[0], servers[1]],
+                &admin,
+                &dead.access_token,
+                go_on.clone()
+            ),
             breaking
         );
         eprintln!("killed 3 times: {answered} calls answered, {unavailable} unavailable");

@@ -110,7 +110,12 @@ impl Barrier {
             id: seen.row.id.clone(),
             beat: seen.row.beat,
         };
-        Verdict::Waiting(self.behind(position).filter(stands_still).map(fencing).collect())
+        Verdict::Waiting(
+            self.behind(position)
+                .filter(stands_still)
+                .map(fencing)
+                .collect(),
+        )
     }
 
     /// How many replicas there are, and how many of them have applied `position`, as of the last snapshot.
