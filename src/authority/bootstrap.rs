@@ -22,7 +22,6 @@ use crate::{
         signing_key::Life,
     },
     error::{Error, Result},
-    log::cursor::LogIdentity,
     random,
     storage::{self, Database, Transaction, authority::AuthorityRow},
 };
@@ -36,8 +35,8 @@ pub enum FirstPassword {
     MadeUp(PathBuf),
 }
 
-/// Sees to it that the database is an authority's, and of one of these master keys; says which log it holds. Of servers that
-/// start on an empty database together, one fills it.
+/// Sees to it that the database is an authority's, and of one of these master keys. Of servers that start on an empty database
+/// together, one fills it.
 pub async fn ensure(
     db: &Database,
     master_keys: &MasterKeys,
@@ -45,16 +44,14 @@ pub async fn ensure(
     first_password: &FirstPassword,
     algorithm: Algorithm,
     now: Timestamp,
-) -> Result<LogIdentity> {
+) -> Result<()> {
     if let Some(row) = storage::authority::find(db.reader()).await? {
-        master_keys.require_those_of(&row)?;
-        return Ok(LogIdentity(row.log_identity));
+        return master_keys.require_those_of(&row);
     }
     let transaction = db.begin().await?;
     storage::authority::lock_for_bootstrap(&transaction).await?;
     if let Some(row) = storage::authority::find(&transaction).await? {
-        master_keys.require_those_of(&row)?;
-        return Ok(LogIdentity(row.log_identity));
+        return master_keys.require_those_of(&row);
     }
     let password_hash = hashing.hash(&first_password.read_or_make_up()?).await?;
     let master_key = master_keys.first();
@@ -72,7 +69,7 @@ pub async fn ensure(
     keyring::make(&transaction, master_key, algorithm, prepared).await?;
     transaction.commit().await?;
     tracing::info!(user.name = ADMIN, "bootstrap.done");
-    Ok(LogIdentity(row.log_identity))
+    Ok(())
 }
 
 const ADMIN: &str = "admin";

@@ -198,7 +198,7 @@ impl Pending {
     fn describe(&self, position: Option<Position>, reach: Reach, commit_time: Timestamp) -> Effect {
         let cursor = position.map(|position| {
             let mark = EntryMark::default();
-            let log = self.shared.identity;
+            let log = self.shared.identity();
             self.shared.seal.seal(&Cursor {
                 log,
                 position,

@@ -4,7 +4,7 @@
 //! place; on SQLite the append did. The `tail` reads what is new, in order and without a gap, applies it (`applied`), and
 //! only then does the writer learn the [`Effect`] and reply. Streams read what was applied, or the table where they are
 //! further behind. `herald` tells who holds signing keys before an entry about one is applied. `retention` forgets the oldest.
-//! [`cursor`] makes places opaque.
+//! [`cursor`] makes places opaque. `beginning` is for logs that have lost their end.
 //!
 //! Over one PostgreSQL database there may be many servers. Each holds a `lease`, which says how far it has applied the log and
 //! gives it the `right` to answer from memory for a while; the `barrier` waits until no lease is behind a place, and takes away
@@ -15,6 +15,7 @@
 
 mod applied;
 mod barrier;
+mod beginning;
 pub mod cursor;
 mod effect;
 mod herald;
@@ -42,11 +43,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use applied::Applied;
 pub use barrier::Replica;
+pub use beginning::begin_anew;
 pub use effect::{Effect, Pending, WaitUntil};
 pub use herald::Herald;
 
 use self::{
     barrier::Barrier,
+    beginning::Beginning,
     cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
     right::Right,
 };
@@ -81,7 +84,7 @@ struct Shared {
     /// The tail's own.
     reader: Pool,
     clock: Clock,
-    identity: LogIdentity,
+    beginning: RwLock<Beginning>,
     seal: CursorSeal,
     applied: RwLock<Applied>,
     /// The last place applied. Changes with it, and when the log was loaded anew.
@@ -118,8 +121,6 @@ pub struct Progress {
 /// What a log is opened with.
 #[derive(Debug)]
 pub struct Opening {
-    /// Which log it is.
-    pub identity: LogIdentity,
     /// Makes its places opaque.
     pub seal: CursorSeal,
     /// Told of entries about signing keys.
@@ -142,12 +143,13 @@ impl RevocationLog {
                 Right::none(),
             ),
         };
+        let beginning = Beginning::read(&reader).await?;
         let barrier = Barrier::new(name(), ReplicaId::new(clock.now())?);
         let shared = Arc::new(Shared {
             db,
             reader,
             clock,
-            identity: opening.identity,
+            beginning: RwLock::new(beginning),
             seal: opening.seal,
             herald: opening.herald,
             applied: RwLock::new(Applied::default()),
@@ -246,7 +248,7 @@ impl RevocationLog {
     /// `FAILED_PRECONDITION/CURSOR_FOREIGN` where it is of another log.
     pub fn open_cursor(&self, text: &str) -> Result<Cursor> {
         let cursor = self.0.seal.open(text)?;
-        if cursor.log == self.0.identity {
+        if cursor.log == self.0.identity() {
             return Ok(cursor);
         }
         Err(Error::new(
@@ -258,7 +260,7 @@ impl RevocationLog {
     /// The cursor of a place in the log.
     pub fn cursor(&self, position: Position, mark: EntryMark, coverage: Coverage) -> String {
         self.0.seal.seal(&Cursor {
-            log: self.0.identity,
+            log: self.0.identity(),
             position,
             mark,
             coverage,
@@ -278,11 +280,7 @@ impl RevocationLog {
         let turn = self.turn_at_table().await?;
         let entries = revocation_log::read(self.0.db.reader(), position.next(), limit).await?;
         drop(turn);
-        let dense = entries
-            .iter()
-            .zip(position.0 + 1..)
-            .all(|(entry, place)| entry.position.0 == place);
-        if !dense || entries.is_empty() {
+        if !self.0.beginning().all_follow(position, &entries) || entries.is_empty() {
             return Err(Error::new(
                 Reason::CursorExpired,
                 "the log no longer reaches back to the cursor",
@@ -348,6 +346,17 @@ impl Shared {
         tasks.spawn(keeper.run(stop.clone()));
         tasks.spawn(tail::listen(Arc::clone(self), stop.clone()));
         Ok(())
+    }
+
+    fn beginning(&self) -> Beginning {
+        *self
+            .beginning
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn identity(&self) -> LogIdentity {
+        self.beginning().identity
     }
 
     /// After a commit: gives the entry its place, or reads it.

@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::{
+    domain::revocation::{Decision, Subject},
     error::Result,
     storage::{
-        self, Pool,
+        self, Pool, Transaction,
         revocation_log::{self, Turn},
     },
 };
@@ -70,6 +71,13 @@ impl Sequencer {
     async fn drain(&mut self) -> Result<()> {
         loop {
             let bound = self.next_bound().await?;
+            if !revocation_log::is_waiting(&self.connection, self.low).await? {
+                if bound.is_some() {
+                    self.look_at_the_timeline().await?;
+                }
+                self.raise_bound(bound);
+                return Ok(());
+            }
             let Some(moved) = self.move_a_batch().await? else {
                 tokio::time::sleep(OTHERS_TURN).await;
                 continue;
@@ -78,15 +86,19 @@ impl Sequencer {
                 self.shared.wake_tail.notify_one();
             }
             if moved < u64::from(BATCH) {
-                // Read before the move, and the move left nothing behind: what is below has been moved.
-                self.low = match bound {
-                    Some(bound) if bound < self.low => 0,
-                    Some(bound) => bound,
-                    None => self.low,
-                };
+                self.raise_bound(bound);
                 return Ok(());
             }
         }
+    }
+
+    /// It was read before it was found that nothing is left: what is below has been moved.
+    fn raise_bound(&mut self, bound: Option<i64>) {
+        self.low = match bound {
+            Some(bound) if bound < self.low => 0,
+            Some(bound) => bound,
+            None => self.low,
+        };
     }
 
     /// How many rows were moved; none where it is another server's turn.
@@ -96,12 +108,37 @@ impl Sequencer {
             transaction.rollback().await?;
             return Ok(None);
         }
+        self.mind_the_timeline(&transaction).await?;
         let moved = revocation_log::sequence(&transaction, self.low, BATCH).await?;
         if moved > 0 {
             storage::announce(&transaction).await?;
         }
         transaction.commit().await?;
         Ok(Some(moved))
+    }
+
+    /// Begins the log anew where that is due, though nothing waits for a place.
+    async fn look_at_the_timeline(&self) -> Result<()> {
+        let transaction = self.connection.begin().await?;
+        if !revocation_log::take_turn(&transaction, Turn::Sequence).await? {
+            return transaction.rollback().await;
+        }
+        self.mind_the_timeline(&transaction).await?;
+        transaction.commit().await
+    }
+
+    /// A standby that took over may lack the end of the log: before anything else gets a place, it begins anew.
+    async fn mind_the_timeline(&self, transaction: &Transaction) -> Result<()> {
+        let (known, now) = storage::authority::timelines(transaction).await?;
+        if known == Some(now) {
+            return Ok(());
+        }
+        if known.is_some() {
+            let decision = Decision::change(Subject::Everything, None);
+            super::begin_anew(transaction, &decision, self.shared.clock.now()).await?;
+            storage::announce(transaction).await?;
+        }
+        storage::authority::set_timeline(transaction, now).await
     }
 
     async fn next_bound(&mut self) -> Result<Option<i64>> {

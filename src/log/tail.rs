@@ -7,7 +7,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Applied, Progress, Shared, cursor::Coverage};
+use super::{Applied, Progress, Shared, beginning::Beginning, cursor::Coverage};
 use crate::{
     clock::boottime,
     domain::revocation::{Entry, Position, Subject},
@@ -22,6 +22,11 @@ const BATCH: u32 = 4096;
 async fn load(shared: &Shared) -> Result<()> {
     let asked = shared.asked.load(Ordering::SeqCst);
     let read_time = shared.clock.now();
+    let beginning = Beginning::read(&shared.reader).await?;
+    *shared
+        .beginning
+        .write()
+        .unwrap_or_else(PoisonError::into_inner) = beginning;
     let mut fresh = Applied::after(revocation_log::floor(&shared.reader).await?);
     loop {
         let entries = revocation_log::read(&shared.reader, fresh.position().next(), BATCH).await?;
@@ -140,7 +145,7 @@ async fn read_on(shared: &Shared) -> Result<()> {
             }
             entries.remove(0);
         }
-        if !follows(&entries, known.0) {
+        if !is_next(&entries, known.0) {
             tracing::error!(revocation_log.position = known.0.0, "revocation_log.gap");
             return begin_anew(shared).await;
         }
@@ -174,7 +179,8 @@ pub(super) async fn load_anew(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-fn follows(entries: &[Entry], position: Position) -> bool {
+/// Whether these come next. The first entry of a log that began anew does not: then everything is loaded again.
+fn is_next(entries: &[Entry], position: Position) -> bool {
     entries
         .iter()
         .zip(position.0 + 1..)
@@ -212,7 +218,10 @@ fn apply(shared: &Shared, applied: &mut Applied, entries: Vec<Entry>) -> Result<
     let now = shared.clock.now();
     let mut taken = Vec::with_capacity(entries.len());
     for entry in entries {
-        if !applied.is_next(&entry) {
+        if !shared
+            .beginning()
+            .follows(applied.position(), entry.position)
+        {
             return Err(Error::internal("the revocation log has a gap"));
         }
         let entry = Arc::new(entry);
@@ -224,7 +233,7 @@ fn apply(shared: &Shared, applied: &mut Applied, entries: Vec<Entry>) -> Result<
 
 fn seal_cursor(shared: &Shared, applied: &mut Applied) {
     let cursor = super::Cursor {
-        log: shared.identity,
+        log: shared.identity(),
         position: applied.position(),
         mark: applied.mark(),
         coverage: Coverage::PLACE,

@@ -144,13 +144,11 @@ pub async fn open(
     let hashing = Hashing::new(&hashing_settings(settings))?;
     let (policy, first) = (signing_policy(settings), first_password(settings));
     let now = clock.now();
-    let identity =
-        bootstrap::ensure(&db, &master_keys, &hashing, &first, policy.algorithm, now).await?;
+    bootstrap::ensure(&db, &master_keys, &hashing, &first, policy.algorithm, now).await?;
     let keyring = Arc::new(Keyring::load(db.clone(), Arc::clone(&master_keys)).await?);
     let (seal, pages) = seals(&master_keys)?;
     let throttle_key = master_keys.first().derive("sign-in throttle")?;
     let opening = Opening {
-        identity,
         seal,
         herald: herald(&keyring),
     };

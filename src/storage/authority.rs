@@ -5,10 +5,11 @@ use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
 use super::{
     Engine,
     entity::{HiddenBytes, authority},
-    statement::{engine_of, execute},
+    statement::{engine_of, execute, statement},
 };
 use crate::{
     clock::Timestamp,
+    domain::revocation::Position,
     error::{Error, Result},
 };
 
@@ -28,10 +29,8 @@ pub async fn find(db: &impl ConnectionTrait) -> Result<Option<AuthorityRow>> {
     let Some(model) = authority::Entity::find_by_id(1).one(db).await? else {
         return Ok(None);
     };
-    let identity = u128::from_str_radix(&model.log_identity, 16)
-        .map_err(|error| Error::internal("the log's identity cannot be read").because(error))?;
     Ok(Some(AuthorityRow {
-        log_identity: identity.to_be_bytes(),
+        log_identity: identity(&model.log_identity)?,
         key_check: model.key_check.0,
         master_key_id: model.master_key_id,
     }))
@@ -51,8 +50,9 @@ pub async fn lock_for_bootstrap(db: &impl ConnectionTrait) -> Result<()> {
 pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestamp) -> Result<()> {
     let model = authority::Model {
         authority_id: 1,
-        log_identity: format!("{:032x}", u128::from_be_bytes(row.log_identity)),
+        log_identity: identity_column(row.log_identity),
         timeline: None,
+        log_base: 1,
         key_check: HiddenBytes(row.key_check.clone()),
         master_key_id: row.master_key_id.clone(),
         audit_sequence: 0,
@@ -64,6 +64,52 @@ pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestam
         .exec_without_returning(db)
         .await?;
     Ok(())
+}
+
+/// What the log is called, and the place of its first entry.
+pub async fn log(db: &impl ConnectionTrait) -> Result<([u8; 16], Position)> {
+    let model = authority::Entity::find_by_id(1).one(db).await?;
+    let model = model.ok_or_else(|| Error::internal("the authority's row is missing"))?;
+    let base = u64::try_from(model.log_base).unwrap_or_default();
+    Ok((identity(&model.log_identity)?, Position(base)))
+}
+
+/// Gives the log another name, under which it begins at `base`.
+pub async fn begin_log(
+    db: &impl ConnectionTrait,
+    identity: [u8; 16],
+    base: Position,
+) -> Result<()> {
+    let sql = "UPDATE authority SET log_identity = $1, log_base = $2 WHERE authority_id = 1";
+    let base = i64::try_from(base.0).unwrap_or(i64::MAX);
+    execute(db, sql, [identity_column(identity).into(), base.into()]).await?;
+    Ok(())
+}
+
+/// PostgreSQL's timeline when the log last grew, if it has, and its timeline now: a standby that takes over begins another one.
+pub async fn timelines(db: &impl ConnectionTrait) -> Result<(Option<i64>, i64)> {
+    let sql = "SELECT timeline, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint AS now \
+               FROM authority WHERE authority_id = 1";
+    let row = db.query_one_raw(statement(db, sql, [])).await?;
+    let row = row.ok_or_else(|| Error::internal("the authority's row is missing"))?;
+    Ok((row.try_get("", "timeline")?, row.try_get("", "now")?))
+}
+
+/// Notes PostgreSQL's timeline.
+pub async fn set_timeline(db: &impl ConnectionTrait, timeline: i64) -> Result<()> {
+    let sql = "UPDATE authority SET timeline = $1 WHERE authority_id = 1";
+    execute(db, sql, [timeline.into()]).await?;
+    Ok(())
+}
+
+fn identity(column: &str) -> Result<[u8; 16]> {
+    let identity = u128::from_str_radix(column, 16)
+        .map_err(|error| Error::internal("the log's identity cannot be read").because(error))?;
+    Ok(identity.to_be_bytes())
+}
+
+fn identity_column(identity: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(identity))
 }
 
 /// Writes which master key seals from now on.

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
 use super::{
     Engine,
-    statement::{engine_of, statement},
+    statement::{engine_of, execute, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -68,6 +68,35 @@ pub async fn append(
     Ok(Timestamp::from_micros(row.try_get("", "create_time")?))
 }
 
+/// Writes an entry at a place of its own: the first one of a log that begins anew.
+pub async fn append_at(
+    db: &impl ConnectionTrait,
+    position: Position,
+    event_id: &EventId,
+    decision: &Decision,
+    create_time: Timestamp,
+    forget_time: Timestamp,
+) -> Result<()> {
+    let (subject_kind, subject_id) = decision.subject.kind_and_id();
+    let sql = "INSERT INTO revocation_log \
+               (position, event_id, kind, subject_kind, subject_id, create_time, forget_time, reason) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let values: [Value; 8] = [
+        i64::try_from(position.0).unwrap_or(i64::MAX).into(),
+        event_id.as_str().into(),
+        kind_column(decision.kind).into(),
+        subject_kind.into(),
+        subject_id.into(),
+        create_time.micros().into(),
+        forget_time.micros().into(),
+        i16::try_from(decision.reason as i32)
+            .unwrap_or_default()
+            .into(),
+    ];
+    execute(db, sql, values).await?;
+    Ok(())
+}
+
 /// What one server at a time does for all.
 #[derive(Debug, Clone, Copy)]
 pub enum Turn {
@@ -92,6 +121,14 @@ pub async fn take_turn(db: &impl ConnectionTrait, turn: Turn) -> Result<bool> {
     let row = db.query_one_raw(statement(db, sql, [lock.into()])).await?;
     let taken: Option<bool> = row.map(|row| row.try_get("", "taken")).transpose()?;
     Ok(taken.unwrap_or_default())
+}
+
+/// Whether a committed row waits in the inbox; `low` as in [`sequence`].
+pub async fn is_waiting(db: &impl ConnectionTrait, low: i64) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM revocation_inbox WHERE xid >= $1) AS waiting";
+    let row = db.query_one_raw(statement(db, sql, [low.into()])).await?;
+    let waiting: Option<bool> = row.map(|row| row.try_get("", "waiting")).transpose()?;
+    Ok(waiting.unwrap_or_default())
 }
 
 /// Moves up to `limit` committed rows from the inbox to the log, at the places after its head, and says how many.

@@ -14,8 +14,10 @@ pub struct Model {
     pub authority_id: i32,
     /// What the revocation log is called; another name means another log.
     pub log_identity: String,
-    /// Of PostgreSQL. Nothing looks at it yet.
+    /// Of PostgreSQL, when the log last grew: another one means that a standby has taken over, perhaps without its end.
     pub timeline: Option<i64>,
+    /// The place of the first entry that is of this log: positions may be missing before it.
+    pub log_base: i64,
     /// By which a wrong master key is told.
     pub key_check: HiddenBytes,
     /// The master key that seals.
