@@ -20,7 +20,7 @@ use super::{layers::CallContext, methods::Method, status::error_behind};
 use crate::{
     authority::{Authority, Call, caller::Caller},
     error::{Error, Reason, Result},
-    proto::{MethodRule, method_rule},
+    proto::MethodRule,
 };
 
 /// Puts [`Authentication`] around the services.
@@ -70,14 +70,17 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let mut inner = self.inner.clone();
-        let rule = match method_rule(request.uri().path()) {
+        let method = CallContext::of(request.extensions()).map_or_else(
+            || Method::at(request.uri().path()),
+            |context| context.method,
+        );
+        let rule = match method.rule() {
             None | Some(MethodRule::Public) => {
                 return Box::pin(async move { inner.call(request).await });
             }
             Some(rule) => rule,
         };
         let authority = Arc::clone(&self.authority);
-        let method = Method::at(request.uri().path());
         let call = call_of(request.extensions());
         let presented = presented(request.headers());
         Box::pin(async move {

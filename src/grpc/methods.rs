@@ -13,7 +13,10 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::Code;
 
-use crate::{proto, telemetry::metrics as names};
+use crate::{
+    proto::{self, MethodRule, method_rule},
+    telemetry::metrics as names,
+};
 
 /// The codes of gRPC by number.
 const CODES: [&str; 17] = [
@@ -51,13 +54,13 @@ pub enum Shape {
 pub struct Method {
     name: String,
     shape: Shape,
-    ours: bool,
+    rule: Option<MethodRule>,
     by_code: [OnceLock<Counter>; CODES.len()],
     seconds: OnceLock<Histogram>,
 }
 
 static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(all_methods);
-static OTHER: LazyLock<Method> = LazyLock::new(|| Method::new("other", Shape::Unary, false));
+static OTHER: LazyLock<Method> = LazyLock::new(|| Method::new("other", Shape::Unary, None));
 
 impl Method {
     /// The method at a path such as `/tokenauthority.v1.TokenService/IssueToken`; all that are unknown are one.
@@ -77,7 +80,12 @@ impl Method {
 
     /// Whether it is of the contract, rather than health or reflection or unknown.
     pub fn is_ours(&self) -> bool {
-        self.ours
+        self.rule.is_some()
+    }
+
+    /// Who may call it; none for what is not of the contract.
+    pub fn rule(&self) -> Option<MethodRule> {
+        self.rule
     }
 
     /// Counts a call.
@@ -93,11 +101,11 @@ impl Method {
             .record(took);
     }
 
-    fn new(name: impl Into<String>, shape: Shape, ours: bool) -> Self {
+    fn new(name: impl Into<String>, shape: Shape, rule: Option<MethodRule>) -> Self {
         Self {
             name: name.into(),
             shape,
-            ours,
+            rule,
             by_code: [const { OnceLock::new() }; CODES.len()],
             seconds: OnceLock::new(),
         }
@@ -134,8 +142,8 @@ fn all_methods() -> HashMap<String, Method> {
                     };
                     let name = format!("{package}.{}/{}", service.name(), method.name());
                     let path = format!("/{name}");
-                    let ours = proto::METHODS.contains(&path.as_str());
-                    methods.insert(path, Method::new(name, shape, ours));
+                    let rule = method_rule(&path);
+                    methods.insert(path, Method::new(name, shape, rule));
                 }
             }
         }

@@ -18,6 +18,9 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 const RANDOM_LENGTH: usize = 26;
 const CHECKSUM_LENGTH: usize = 6;
 const SECRET_LENGTH: usize = RANDOM_LENGTH + CHECKSUM_LENGTH;
+const PREFIX_MAX: usize = 12;
+/// Of a whole key.
+const MAX_LENGTH: usize = PREFIX_MAX + 1 + ApiKeyId::LENGTH + 1 + SECRET_LENGTH;
 
 /// What the keys of a space begin with: 2 to 12 of a-z and 0-9, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +65,7 @@ impl fmt::Display for KeyPrefix {
 }
 
 fn is_prefix(text: &str) -> bool {
-    (2..=12).contains(&text.len())
+    (2..=PREFIX_MAX).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && text
             .bytes()
@@ -149,6 +152,9 @@ pub fn has_form(text: &str) -> bool {
 
 /// Prefix, id and secret, where each has its alphabet and length.
 fn parts(text: &str) -> Option<(&str, &str, &str)> {
+    if text.len() > MAX_LENGTH {
+        return None;
+    }
     let mut parts = text.split('_');
     let (prefix, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
     let well_formed = parts.next().is_none()

@@ -67,9 +67,12 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// As a header.
+    /// As a header. It never comes again, and has no business in the table by which a connection shortens those that do: HPACK
+    /// leaves out what is called sensitive (RFC 7541 section 6.2.3).
     pub fn to_header(&self) -> HeaderValue {
-        self.0.clone()
+        let mut header = self.0.clone();
+        header.set_sensitive(true);
+        header
     }
 }
 

@@ -86,10 +86,9 @@ fn check_field(name: &HeaderName, value: &HeaderValue) -> Result<()> {
         let good = value.as_bytes().split(|byte| *byte == b',').all(is_base64);
         (good, "must be base64")
     } else {
-        let good = value
-            .as_bytes()
-            .iter()
-            .all(|byte| matches!(byte, b' '..=b'~'));
+        // To the end whatever it finds: many bytes at a time are faster than stopping at one.
+        let printable = |good: bool, byte: &u8| good & matches!(byte, b' '..=b'~');
+        let good = value.as_bytes().iter().fold(true, printable);
         (good, "must be printable ASCII")
     };
     if good {

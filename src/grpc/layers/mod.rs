@@ -43,8 +43,12 @@ pub type Layered<S> = RequestIds<Access<Metadata<Deadlines<Arrivals<Tasks<InFlig
 
 /// A service that can stand inside the layers: it answers every call, and is always ready.
 pub trait Calls:
-    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
-    + Clone
+    Service<
+        Request<Body>,
+        Response = Response<Body>,
+        Error = Infallible,
+        Future: Send + Unpin + 'static,
+    > + Clone
     + Send
     + Sync
     + Unpin
@@ -57,7 +61,7 @@ impl<S> Calls for S where
             Request<Body>,
             Response = Response<Body>,
             Error = Infallible,
-            Future: Send + 'static,
+            Future: Send + Unpin + 'static,
         > + Clone
         + Send
         + Sync

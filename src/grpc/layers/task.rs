@@ -43,7 +43,7 @@ impl<S> Tasks<S> {
 impl<S, B, R> Service<Request<B>> for Tasks<S>
 where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
-    S::Future: Send + 'static,
+    S::Future: Send + Unpin + 'static,
     R: Default + Send + 'static,
 {
     type Response = Response<R>;
@@ -59,7 +59,7 @@ where
         let caught = Caught {
             method: context.map_or_else(|| Method::at(""), |context| context.method),
             request_id: context.map_or_else(RequestId::next, |context| context.request_id.clone()),
-            call: catch_unwind(AssertUnwindSafe(|| Box::pin(self.inner.call(request))))
+            call: catch_unwind(AssertUnwindSafe(|| self.inner.call(request)))
                 .map_err(|panic| panicked(&*panic)),
         };
         Call {
@@ -74,7 +74,7 @@ where
 #[derive(Debug)]
 pub struct Call<F, R>
 where
-    F: Future<Output = Result<Response<R>, Infallible>> + Send + 'static,
+    F: Future<Output = Result<Response<R>, Infallible>> + Send + Unpin + 'static,
     R: Default + Send + 'static,
 {
     begun: bool,
@@ -84,7 +84,7 @@ where
 
 impl<F, R> Future for Call<F, R>
 where
-    F: Future<Output = Result<Response<R>, Infallible>> + Send + 'static,
+    F: Future<Output = Result<Response<R>, Infallible>> + Send + Unpin + 'static,
     R: Default + Send + 'static,
 {
     type Output = F::Output;
@@ -105,7 +105,7 @@ where
 
 impl<F, R> Drop for Call<F, R>
 where
-    F: Future<Output = Result<Response<R>, Infallible>> + Send + 'static,
+    F: Future<Output = Result<Response<R>, Infallible>> + Send + Unpin + 'static,
     R: Default + Send + 'static,
 {
     fn drop(&mut self) {
@@ -122,7 +122,7 @@ where
 /// Nobody hears how it ends, but the log should.
 async fn finish<F, R>(caught: Caught<F>)
 where
-    F: Future<Output = Result<Response<R>, Infallible>>,
+    F: Future<Output = Result<Response<R>, Infallible>> + Unpin,
     R: Default,
 {
     let (method, request_id) = (caught.method, caught.request_id.clone());
@@ -137,19 +137,19 @@ where
 struct Caught<F> {
     method: &'static Method,
     request_id: RequestId,
-    call: Result<Pin<Box<F>>, Status>,
+    call: Result<F, Status>,
 }
 
 impl<F, R> Future for Caught<F>
 where
-    F: Future<Output = Result<Response<R>, Infallible>>,
+    F: Future<Output = Result<Response<R>, Infallible>> + Unpin,
     R: Default,
 {
     type Output = Response<R>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let call = match &mut self.call {
-            Ok(call) => call.as_mut(),
+            Ok(call) => Pin::new(call),
             Err(panicked) => return Poll::Ready(panicked.clone().into_http()),
         };
         // A future that has panicked is not polled again, so that nothing broken is seen.

@@ -1,7 +1,7 @@
 //! The streams of health and reflection. Their services know nothing of the server's limits or of its end, so both are seen to
 //! here: a connection has a few of them at a time, and none lasts for ever.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Extensions;
 use metrics::gauge;
@@ -26,7 +26,10 @@ const REFLECTION: Duration = Duration::from_mins(1);
 
 /// All of them. Clones are the same.
 #[derive(Debug, Clone)]
-pub(super) struct ToolStreams {
+pub(super) struct ToolStreams(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     seats: Seats<SocketAddr>,
     draining: CancellationToken,
 }
@@ -45,10 +48,10 @@ impl ToolStreams {
     /// They end with `draining`.
     pub(super) fn new(draining: CancellationToken) -> Self {
         let gauge = gauge!(names::STREAMS, "method" => "health and reflection");
-        Self {
+        Self(Arc::new(Shared {
             seats: Seats::new(usize::MAX, PER_CONNECTION, gauge),
             draining,
-        }
+        }))
     }
 
     /// Begins one, where the call is one. RESOURCE_EXHAUSTED where its connection has too many.
@@ -63,11 +66,11 @@ impl ToolStreams {
             Shape::ClientStream => REFLECTION,
         };
         let connection = call.get::<ClientAddress>().map(|client| client.socket());
-        let seat = connection.map(|connection| self.seats.take(connection));
+        let seat = connection.map(|connection| self.0.seats.take(connection));
         let seat = seat.transpose().map_err(|_| too_many())?;
         Ok(Some(ToolStream {
             by: Instant::now() + life,
-            draining: self.draining.clone(),
+            draining: self.0.draining.clone(),
             _seat: seat,
         }))
     }
