@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod recover;
 mod report;
+mod restore;
 mod run;
 
 use std::{net::SocketAddr, time::Duration};
@@ -30,6 +31,7 @@ use crate::{
 pub use audit::verify_audit;
 pub use check::check;
 pub use recover::recover;
+pub use restore::{Kept, restore};
 pub use run::{database_settings, hashing_settings, open, run, run_with};
 
 /// How often histograms are folded.

@@ -205,7 +205,7 @@ impl Authority {
     /// The record of a key as it stands now, and the place of the log it reflects. None where there is no such key.
     pub async fn key_record(&self, id: &ApiKeyId) -> Result<Option<(Arc<KeyRecord>, Position)>> {
         if let Some(record) = self.credentials.records.get(id) {
-            let applied = self.log.applied()?;
+            let applied = self.log.applied().await?;
             if is_fresh(&record, &applied) {
                 self.credentials.key_lookups.count(true);
                 return Ok(Some((record, applied.position())));

@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::{self, Settings},
     error::{Error, Reason},
-    server::{self, Listeners},
+    server::{self, Kept, Listeners},
     shutdown::Shutdown,
     storage::{self, Database},
     telemetry,
@@ -50,6 +50,16 @@ Examples:
   token-authority recover admin
   token-authority recover admin --password-file /root/admin-password")]
     Recover(RecoverArguments),
+    /// Make a restored backup safe, before a server runs on it
+    ///
+    /// What was revoked after the backup was made would be good again. So every JWT ends, the signing keys are replaced, every
+    /// API key ends unless it is to be kept, and the revocation log begins anew, so that nobody resumes where entries are
+    /// missing. Opens the database itself and refuses while a server runs on it.
+    #[command(after_help = "\
+Examples:
+  token-authority restore
+  token-authority restore --keep-api-keys --config /etc/token-authority.toml")]
+    Restore(RestoreArguments),
     /// Print a script that completes commands in a shell
     #[command(after_help = "\
 Examples:
@@ -97,6 +107,16 @@ pub(crate) struct RecoverArguments {
     /// Leave the new password in this file; `recovered-password` in the data directory otherwise
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArguments,
+}
+
+/// What a restored backup keeps.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// Keep the API keys of the backup, those included that were revoked after it was made
+    #[arg(long)]
+    keep_api_keys: bool,
     #[command(flatten)]
     settings: SettingsArguments,
 }
@@ -178,6 +198,7 @@ impl LocalCommand {
             Self::Config(ConfigCommand::Check(arguments)) => config_check(client, &arguments),
             Self::Config(ConfigCommand::Show(arguments)) => config_show(&arguments),
             Self::Recover(arguments) => recover(client, arguments).await,
+            Self::Restore(arguments) => restore(client, arguments).await,
             Self::Completions { shell } => completions(shell),
         }
     }
@@ -227,6 +248,19 @@ async fn recover(client: &Client, arguments: RecoverArguments) -> Result<(), Fai
     client
         .output
         .notice(&format!("{user} has a new password, in {}", file.display()));
+    Ok(())
+}
+
+async fn restore(client: &Client, arguments: RestoreArguments) -> Result<(), Failure> {
+    let kept = Kept {
+        api_keys: arguments.keep_api_keys,
+    };
+    server::restore(&arguments.settings.settings()?, kept, &Clock::system()).await?;
+    client.output.notice(if kept.api_keys {
+        "every JWT has ended; the API keys of the backup are good, whatever was revoked since"
+    } else {
+        "every JWT and every API key has ended"
+    });
     Ok(())
 }
 

@@ -185,6 +185,7 @@ mod tests {
             "token-authority migrate up",
             "token-authority config show -o json",
             "token-authority recover admin",
+            "token-authority restore --keep-api-keys",
             "token-authority completions bash",
             "token-authority login alice --password-stdin --space acme --ttl 1h",
             "token-authority token issue --username alice --password-file p --scope a --scope b",

@@ -5,20 +5,18 @@ use std::{path::Path, time::Duration};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{database_settings, open};
+use super::{database_settings, open, restore::require_alone};
 use crate::{
-    authority::{Authority, bootstrap, directory},
+    authority::{bootstrap, directory},
     clock::Clock,
     config::Settings,
     domain::{
         ids::{NamedUser, Username},
-        lease::RENEWED_EVERY,
         password::Password,
     },
     error::{Error, Result},
-    log::Replica,
     random,
-    storage::{self, Engine},
+    storage::{self, Database, DatabaseLocation},
 };
 
 /// Gives the user (by id or name) a made-up password, left in a new `file` of mode 0600, kills its JWTs, and says its name.
@@ -27,9 +25,9 @@ pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Use
     if database_settings(settings).is_missing() {
         return Err(Error::internal("there is no database yet"));
     }
+    require_no_server(settings).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let authority = open(settings, Clock::system(), &tasks, &stop).await?;
-    require_alone(&authority).await?;
     let user = NamedUser::parse(user)?;
     let user = storage::standing::standing(authority.db.reader(), &user, None)
         .await?
@@ -48,21 +46,15 @@ pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Use
     Ok(user.username)
 }
 
-/// Fails where another server has renewed its lease meanwhile. On SQLite none could have opened the file.
-async fn require_alone(authority: &Authority) -> Result<()> {
-    if authority.db.engine() == Engine::Sqlite {
+/// On SQLite none could run beside this: the file is locked.
+async fn require_no_server(settings: &Settings) -> Result<()> {
+    let settings = database_settings(settings);
+    if let DatabaseLocation::Sqlite(_) = settings.location {
         return Ok(());
     }
-    tokio::time::sleep(RENEWED_EVERY * 3).await;
-    let replicas = authority.log.replicas().await?;
-    let alive = |replica: &Replica| {
-        !replica.this && !replica.fenced && replica.beat_age < RENEWED_EVERY * 2
-    };
-    match replicas.into_iter().find(alive) {
-        Some(replica) => Err(Error::internal(format!(
-            "a server runs over this database: {}",
-            replica.name
-        ))),
-        None => Ok(()),
-    }
+    let db = Database::open(&settings).await?;
+    storage::migrate_up(&db).await?;
+    let alone = require_alone(&db).await;
+    db.close().await;
+    alone
 }

@@ -195,7 +195,7 @@ fn herald(keyring: &Arc<Keyring>) -> Herald {
     })
 }
 
-fn signing_policy(settings: &Settings) -> Policy {
+pub(super) fn signing_policy(settings: &Settings) -> Policy {
     let period = settings.signing_keys.rotation_period;
     Policy {
         algorithm: match settings.signing_keys.algorithm {

@@ -129,6 +129,13 @@ pub async fn raise_key_generation(
     Ok(())
 }
 
+/// Ends every API key there is, for good.
+pub async fn raise_all_key_generations(db: &impl ConnectionTrait, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE spaces SET key_generation = key_generation + 1, keys_ended_time = $1";
+    execute(db, sql, [now.micros().into()]).await?;
+    Ok(())
+}
+
 fn row(space: &directory::Space) -> spaces::Model {
     spaces::Model {
         space_id: space.id.to_string(),

@@ -57,6 +57,7 @@ mod passwords;
 mod patience;
 mod public_keys;
 mod replicas;
+mod restored;
 mod resumption;
 mod revoke;
 mod revoking;

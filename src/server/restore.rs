@@ -1,0 +1,109 @@
+//! After a backup was restored: whatever was decided since it was made is lost, so nothing that it holds may count as alive.
+
+use tokio::time::sleep;
+
+use super::{database_settings, run::existing_master_keys};
+use crate::{
+    authority::{
+        audit,
+        keyring::{self, master_keys::MasterKeys},
+    },
+    clock::{Clock, Timestamp},
+    config::Settings,
+    domain::{
+        lease::RENEWED_EVERY,
+        revocation::{Decision, Reason, Subject},
+        signing_key::Life,
+    },
+    error::{Error, Result},
+    log,
+    storage::{self, Database, Engine, Transaction, replica_leases, signing_keys},
+};
+
+/// What a restored database keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The API keys that were good when the backup was made. One that was revoked since is good again.
+    pub api_keys: bool,
+}
+
+/// Begins a new log whose first entry ends every JWT, replaces the signing keys, and ends every API key unless they are `kept`.
+/// Refuses while a server runs over the database.
+pub async fn restore(settings: &Settings, kept: Kept, clock: &Clock) -> Result<()> {
+    if database_settings(settings).is_missing() {
+        return Err(Error::internal("there is no database yet"));
+    }
+    let db = Database::open(&database_settings(settings)).await?;
+    let restored = restore_in(&db, settings, kept, clock).await;
+    db.close().await;
+    restored
+}
+
+async fn restore_in(db: &Database, settings: &Settings, kept: Kept, clock: &Clock) -> Result<()> {
+    storage::migrate_up(db).await?;
+    let row = storage::authority::find(db.reader()).await?;
+    let row = row.ok_or_else(|| Error::internal("the database is not an authority's"))?;
+    let keys = existing_master_keys(settings)?;
+    let keys = keys.ok_or_else(|| Error::internal("there is no master key"))?;
+    keys.require_those_of(&row)?;
+    db.chain_audit_events(audit::head_key(&keys)?);
+    require_alone(db).await?;
+    let now = clock.now();
+    let transaction = db.begin().await?;
+    let everything = Decision::revocation(Subject::Everything, None, Reason::Administrative);
+    let event_id = log::begin_anew(&transaction, &everything, now).await?;
+    replace_signing_keys(&transaction, settings, &keys, now).await?;
+    if !kept.api_keys {
+        storage::spaces::raise_all_key_generations(&transaction, now).await?;
+    }
+    let details = [(
+        "api_keys_kept",
+        if kept.api_keys { "true" } else { "false" },
+    )];
+    let done = audit::Done {
+        action: "authority.restore",
+        space: None,
+        resource: event_id.as_str(),
+        details: &details,
+    };
+    audit::record(&transaction, audit::Actor::ITSELF, done, now).await?;
+    transaction.commit().await
+}
+
+/// One that was revoked since the backup may be in the hands of somebody else.
+async fn replace_signing_keys(
+    transaction: &Transaction,
+    settings: &Settings,
+    keys: &MasterKeys,
+    now: Timestamp,
+) -> Result<()> {
+    signing_keys::lock(transaction).await?;
+    for mut key in signing_keys::published(transaction).await? {
+        key.described.life = key.described.life.revoke(now)?;
+        signing_keys::update(transaction, &key.described).await?;
+    }
+    let algorithm = super::run::signing_policy(settings).algorithm;
+    let prepared = Life::prepared(now);
+    let active = prepared.activate(now, true)?;
+    for life in [active, prepared] {
+        keyring::make(transaction, keys.first(), algorithm, life).await?;
+    }
+    Ok(())
+}
+
+/// Fails where a server renews its lease. On SQLite none could have opened the file.
+pub(super) async fn require_alone(db: &Database) -> Result<()> {
+    if db.engine() == Engine::Sqlite {
+        return Ok(());
+    }
+    let (_, before) = replica_leases::look(db.reader()).await?;
+    if before.iter().all(|lease| lease.fenced) {
+        return Ok(());
+    }
+    sleep(RENEWED_EVERY * 3).await;
+    let (_, after) = replica_leases::look(db.reader()).await?;
+    if after.iter().any(|lease| !before.contains(lease)) {
+        return Err(Error::internal("a server runs over this database"));
+    }
+    Ok(())
+}
