@@ -79,6 +79,7 @@ impl Keeper {
                     }
                     failing = true;
                     tokio::time::sleep(AFTER_FAILURE).await;
+                    self.shared.wake_lease.notify_one();
                 }
             }
         }
