@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 
-use crate::{authority::Authority, domain::revocation::Position, telemetry::metrics as names};
+use crate::{authority::Authority, telemetry::metrics as names};
 
 /// How often.
 const REPORTING: Duration = Duration::from_secs(1);
 
-/// Says how the database's connections and the revocation log stand, until `stop`.
+/// Says how the database's connections, the revocation log and its streams stand, until `stop`.
 pub(super) async fn report_regularly(authority: Arc<Authority>, stop: CancellationToken) {
     // The head is read from the database. Where that takes long, the rest is told all the same.
     let reporting = async { tokio::join!(report(&authority), report_log(&authority)) };
@@ -20,13 +20,15 @@ pub(super) async fn report_regularly(authority: Arc<Authority>, stop: Cancellati
 async fn report(authority: &Authority) {
     let connections = |state| gauge!(names::DATABASE_CONNECTIONS, "state" => state);
     let (used, idle) = (connections("used"), connections("idle"));
-    let lease = gauge!(names::LEASE_HELD);
+    let (lease, lag) = (gauge!(names::LEASE_HELD), gauge!(names::STREAM_LAG));
     let count = |connections: usize| u32::try_from(connections).unwrap_or(u32::MAX);
     loop {
         let pool = authority.db.pool_use();
         used.set(count(pool.open - pool.idle));
         idle.set(count(pool.idle));
         lease.set(u32::from(authority.log.is_current()));
+        let applied = *authority.log.place().borrow();
+        lag.set(number(authority.streams.lag(applied)));
         tokio::time::sleep(REPORTING).await;
     }
 }
@@ -37,9 +39,9 @@ async fn report_log(authority: &Authority) {
     let (head, applied) = (gauge!(names::LOG_HEAD), gauge!(names::LOG_APPLIED));
     loop {
         if let Ok(read) = authority.log.head().await {
-            head.set(number(read));
+            head.set(number(read.0));
         }
-        applied.set(number(*authority.log.place().borrow()));
+        applied.set(number(authority.log.place().borrow().0));
         tokio::time::sleep(REPORTING).await;
     }
 }
@@ -48,6 +50,6 @@ async fn report_log(authority: &Authority) {
     clippy::cast_precision_loss,
     reason = "exact up to two to the 53rd, as positions are"
 )]
-fn number(position: Position) -> f64 {
-    position.0 as f64
+fn number(count: u64) -> f64 {
+    count as f64
 }

@@ -29,6 +29,7 @@ use crate::{
         },
         last_use::{self, LastUse},
         page::PageSeal,
+        revocations::lag::OpenStreams,
         sign_in::{
             counts::SignIns,
             hashing::{Hashing, HashingSettings},
@@ -162,6 +163,7 @@ pub async fn open(
         sign_ins: SignIns::default(),
         last_use: LastUse::default(),
         throttle: Throttle::new(&*throttle_key, settings.sign_in.trusted_networks.clone()),
+        streams: OpenStreams::default(),
         refusals: Refusals::default(),
         db,
         clock,

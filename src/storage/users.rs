@@ -168,6 +168,43 @@ pub async fn sign_in_secret(
     }))
 }
 
+/// Who has a name, and where it is at home.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// The name.
+    pub username: Username,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The home space.
+    pub home_space: SpaceId,
+}
+
+/// Who has these names; those who are deleted have none.
+pub async fn bearers<'a>(
+    db: &impl ConnectionTrait,
+    names: impl IntoIterator<Item = &'a Username>,
+) -> Result<Vec<Bearer>> {
+    let names = names.into_iter().map(Username::as_str);
+    let rows: Vec<(String, String, String)> = users::Entity::find()
+        .select_only()
+        .columns([
+            users::Column::Username,
+            users::Column::UserId,
+            users::Column::SpaceId,
+        ])
+        .filter(users::Column::Username.is_in(names))
+        .filter(users::Column::DeleteTime.is_null())
+        .into_tuple()
+        .all(db)
+        .await?;
+    let bearer = |(username, user_id, home_space): (String, String, String)| Bearer {
+        username: Username::known(username),
+        user_id: UserId::known(user_id),
+        home_space: SpaceId::known(home_space),
+    };
+    Ok(rows.into_iter().map(bearer).collect())
+}
+
 /// Replaces a hash where it is still the one that was checked. Whether it was.
 pub async fn replace_hash(
     db: &impl ConnectionTrait,

@@ -34,6 +34,8 @@ pub const LOG_APPLIED: &str = "token_authority_revocation_log_applied";
 pub const EFFECTIVE_SECONDS: &str = "token_authority_revocation_effective_duration_seconds";
 /// Open streams; label `method`.
 pub const STREAMS: &str = "token_authority_streams";
+/// Entries by which the slowest open stream of revocations is behind what is applied.
+pub const STREAM_LAG: &str = "token_authority_stream_lag";
 /// Whether this replica may answer from memory: 1 or 0.
 pub const LEASE_HELD: &str = "token_authority_lease_held";
 /// Connections to the database, on SQLite the one that writes; label `state` (`used`, `idle`).
@@ -101,6 +103,11 @@ const DECLARED: &[(Kind, &str, &str)] = &[
         "From the commit of a revocation until it is effective",
     ),
     (Kind::Gauge, STREAMS, "Open streams, by method"),
+    (
+        Kind::Gauge,
+        STREAM_LAG,
+        "Entries by which the slowest open stream of revocations is behind what is applied",
+    ),
     (
         Kind::Gauge,
         LEASE_HELD,

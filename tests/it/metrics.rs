@@ -19,7 +19,8 @@ use tokio::net::TcpStream;
 
 use crate::{
     public_keys::get,
-    support::{as_caller, binary::Binary, eventually, password_request},
+    slow_subscribers::{ENTRIES, unread},
+    support::{Engine, TestDatabase, as_caller, binary::Binary, eventually, password_request},
 };
 
 /// Series with their labels, and their values.
@@ -174,6 +175,45 @@ async fn verdicts_look_ups_and_sign_ins_are_counted_one_by_one() {
         let series = format!("token_authority_{series}");
         assert_eq!(scraped.get(&series), Some(&value), "{series}: {scraped:#?}");
     }
+}
+
+async fn the_lag_of_a_stream_is_told_for_as_long_as_it_is_open(engine: Engine) {
+    let Some(database) = TestDatabase::create(engine).await else {
+        eprintln!("skipped: TOKEN_AUTHORITY_TEST_POSTGRES names no server");
+        return;
+    };
+    let url = database
+        .url()
+        .map(|url| ("TOKEN_AUTHORITY_DATABASE_URL", url));
+    let server = Binary::start(url.as_slice()).await;
+    let lag = async || {
+        let scraped = scrape(&server).await;
+        scraped.get("token_authority_stream_lag").copied()
+    };
+    eventually("no stream, no lag", async || lag().await == Some(0.0)).await;
+    let token = server.admin_token().await;
+    // It is stuck where connection and stream hold no more: past the first of five messages, and short of the last.
+    let stream = unread(&server, &token).await;
+    let all = f64::from(u32::try_from(ENTRIES).unwrap());
+    let mut behind = all;
+    eventually("it lags", async || {
+        behind = lag().await.unwrap();
+        0.0 < behind && behind < all
+    })
+    .await;
+    eprintln!("{engine:?}: {behind} of {all} entries behind");
+    drop(stream);
+    eventually("it is gone", async || lag().await == Some(0.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lag_of_a_stream_is_told_on_sqlite() {
+    the_lag_of_a_stream_is_told_for_as_long_as_it_is_open(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lag_of_a_stream_is_told_on_postgres() {
+    the_lag_of_a_stream_is_told_for_as_long_as_it_is_open(Engine::Postgres).await;
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tonic::{
 use crate::support::{as_caller, binary::Binary, events_of, reason, revocation_of, spawn};
 
 /// Entries of five messages, of which not all fit into what a connection and a stream hold.
-const ENTRIES: usize = 2400;
+pub(crate) const ENTRIES: usize = 2400;
 const REVOKERS: usize = 8;
 /// HTTP/2's own.
 const WINDOW: u32 = 65_535;
@@ -62,7 +62,7 @@ async fn watch(
 }
 
 /// A stream over a full log that is not read yet.
-async fn unread(server: &Binary, token: &str) -> Streaming<WatchRevocationsResponse> {
+pub(crate) async fn unread(server: &Binary, token: &str) -> Streaming<WatchRevocationsResponse> {
     revoke_many(server, token).await;
     let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc)).unwrap();
     let endpoint = endpoint

@@ -9,7 +9,7 @@ use crate::{
         caller::Caller,
         change::{Change, Locks},
         credentials::Credential,
-        sign_in::{self, throttle},
+        sign_in::{self, Purpose, throttle},
         tokens::{IssuedToken, issue},
     },
     domain::{directory::User, ids::UserId, password::Password},
@@ -39,7 +39,8 @@ pub async fn change(
     let user = users::still_there(authority.db.reader(), caller.user_id()).await?;
     let new = Password::chosen(new, &user.username, "new_password")?;
     let current = Password::presented(current, "current_password")?;
-    let checked = sign_in::check(authority, user.username.as_str(), &current, &caller.call).await?;
+    let (username, purpose) = (user.username.as_str(), Purpose::NewPassword(caller));
+    let checked = sign_in::check(authority, username, &current, purpose, &caller.call).await?;
     let hash = authority.hashing.hash(&new).await?;
     let locks = Locks::default().change_user(&user.id);
     let mut change = Change::begin(authority, Some(caller), locks).await?;

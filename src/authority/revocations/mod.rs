@@ -1,6 +1,8 @@
-//! Revocation by reference ([`create`]), and the log for those who follow it: page by page ([`list`]) or live ([`watch`]).
+//! Revocation by reference ([`create`]), and the log for those who follow it: page by page ([`list`]) or live ([`watch`], and
+//! how far behind its streams are: [`lag`]).
 
 pub mod create;
+pub mod lag;
 pub mod list;
 pub mod watch;
 

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Spaces;
+use super::{Spaces, lag::OpenStream};
 use crate::{
     authority::{Authority, caller::Caller},
     clock::Timestamp,
@@ -94,6 +94,7 @@ pub async fn open(
         end_time: authority.clock.now() + life,
         place: authority.log.place(),
         sender,
+        noted: authority.streams.open(position),
         position,
         mark,
         target: head.position,
@@ -193,6 +194,8 @@ struct Stream {
     /// What was sent: moved on after a message, never before, for whatever ends the stream names this place.
     position: Position,
     mark: EntryMark,
+    /// The same place, for those who ask how far behind the streams are.
+    noted: OpenStream,
     /// The head as it was at the beginning.
     target: Position,
     caught_up: bool,
@@ -271,6 +274,7 @@ impl Stream {
                 self.hand_over(message).await?;
             }
             (self.position, self.mark) = (position, mark);
+            self.noted.sent(position);
             self.sent += count;
         }
         if !self.caught_up && self.position >= self.target {

@@ -6,7 +6,7 @@ pub mod counts;
 pub mod hashing;
 pub mod throttle;
 
-use super::{Authority, Call};
+use super::{Authority, Call, caller::Caller};
 use crate::{
     domain::{
         ids::{UserId, Username},
@@ -25,11 +25,20 @@ pub async fn sign_in(
     call: &Call,
 ) -> Result<UserId> {
     let password = Password::presented(password, "password.password")?;
-    let checked = check(authority, username, &password, call).await?;
+    let checked = check(authority, username, &password, Purpose::Token, call).await?;
     if checked.needs_rehash {
         renew_hash(authority, &checked.secret, &password).await;
     }
     Ok(checked.secret.user_id)
+}
+
+/// What a password is given for.
+#[derive(Debug, Clone, Copy)]
+pub enum Purpose<'a> {
+    /// A token.
+    Token,
+    /// To set another one, by a caller who is known.
+    NewPassword(&'a Caller),
 }
 
 /// A password that was found right.
@@ -46,10 +55,16 @@ pub async fn check(
     authority: &Authority,
     username: &str,
     password: &Password,
+    purpose: Purpose<'_>,
     call: &Call,
 ) -> Result<Checked> {
     let checked = attempt(authority, username, password, call).await;
     authority.sign_ins.count(&checked);
+    if let Err(error) = &checked {
+        let now = authority.clock.now();
+        let refusals = &authority.refusals;
+        refusals.note_sign_in(username, purpose, call, error, now);
+    }
     checked
 }
 

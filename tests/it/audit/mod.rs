@@ -5,6 +5,7 @@ mod listing;
 mod recorded;
 mod refusals;
 mod tampering;
+mod throttled;
 
 use token_authority::{
     authority::audit::{
