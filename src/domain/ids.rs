@@ -92,6 +92,10 @@ id!(
     /// An entry of the audit log.
     AuditEventId, "aud_"
 );
+id!(
+    /// A lease of a running server: new at every start, and whenever it has lost the one before.
+    ReplicaId, "rpl_"
+);
 name!(
     /// A space's unique short name.
     SpaceSlug
