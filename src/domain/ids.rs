@@ -93,7 +93,7 @@ id!(
     AuditEventId, "aud_"
 );
 id!(
-    /// A running server, from its start until it ends or loses its lease.
+    /// A lease of a running server: new at every start, and whenever it has lost the one before.
     ReplicaId, "rpl_"
 );
 name!(

@@ -2,8 +2,8 @@
 //!
 //! In reading order: [`ids`] (what things are called), [`permission`] (what tokens allow), [`jwt`] and [`api_key`] (the two
 //! kinds of token), [`signing_key`] (the life of what signs), [`password`] (which ones are taken), `throttle` (how guessing is
-//! slowed down), [`revocation`] (what ends a token), [`standing`] and [`directory`] (who somebody is), `audit` (what was done,
-//! in a chain).
+//! slowed down), [`revocation`] (what ends a token), `lease` (until when a replica may answer from memory), [`standing`] and
+//! [`directory`] (who somebody is), `audit` (what was done, in a chain).
 
 pub mod api_key;
 #[cfg(feature = "server")]
@@ -11,6 +11,7 @@ pub mod audit;
 pub mod directory;
 pub mod ids;
 pub mod jwt;
+#[cfg(feature = "server")]
 pub mod lease;
 #[cfg(feature = "server")]
 pub mod password;

@@ -24,7 +24,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     connection: Pool,
-    lease: Lease,
+    lease: Option<Lease>,
     /// The loads that are done under it.
     loads: u64,
 }
@@ -32,12 +32,11 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) async fn new(shared: Arc<Shared>) -> Result<Self> {
         let connection = shared.own_connection("token-authority lease").await?;
-        let loads = shared.right.loads_wanted();
         Ok(Self {
-            lease: new_lease(&shared)?,
             shared,
             connection,
-            loads,
+            lease: None,
+            loads: 0,
         })
     }
 
@@ -88,39 +87,35 @@ impl Keeper {
     /// Says how far the log is applied here, and gets the right to answer from memory for a while.
     async fn renew(&mut self) -> Result<()> {
         let wanted = self.shared.right.loads_wanted();
-        if self.loads < wanted {
-            self.begin_anew(wanted).await?;
-        }
         let applied = *self.shared.place.borrow();
-        let Some(renewal) = self.lease.renewal_sent(boottime(), applied) else {
-            return Ok(());
+        let lease = self.lease.as_ref().filter(|_| self.loads >= wanted);
+        let renewal = match lease.and_then(|lease| lease.renewal_sent(boottime(), applied)) {
+            Some(renewal) => renewal,
+            // There is none, it has ended, or it is not known whether its row was written.
+            None => self.begin(wanted).await?,
         };
         let touched = self.write(&renewal).await?;
-        self.lease.renewal_committed(&renewal, touched);
-        if self.lease.has_ended() {
-            tracing::warn!(replica.id = %self.lease.id(), "lease.taken_away");
-            self.shared.right.suspend();
-            self.shared.wake_lease.notify_one();
-        }
-        self.load_under_it();
-        let right = self.lease.right().unwrap_or_default();
-        self.shared.right.ends_at(right);
-        Ok(())
-    }
-
-    /// Has the log loaded once the lease is committed, and notes that it is.
-    fn load_under_it(&mut self) {
-        let Some(load) = self.lease.load() else {
-            return;
+        let Some(lease) = &mut self.lease else {
+            return Ok(());
         };
-        let right = &self.shared.right;
-        if right.is_loaded(self.loads) {
-            self.lease.loaded(load, *self.shared.place.borrow());
-            self.shared.wake_lease.notify_one();
-        } else {
-            right.allow_loads(self.loads);
-            self.shared.wake_tail.notify_one();
+        lease.renewal_committed(&renewal, touched);
+        let (shared, right) = (&self.shared, &self.shared.right);
+        if lease.has_ended() {
+            tracing::warn!(replica.id = %lease.id(), "lease.taken_away");
+            right.suspend();
+            shared.wake_lease.notify_one();
         }
+        if let Some(load) = lease.load() {
+            if right.is_loaded(self.loads) {
+                lease.loaded(load, *shared.place.borrow());
+                shared.wake_lease.notify_one();
+            } else {
+                right.allow_loads(self.loads);
+                shared.wake_tail.notify_one();
+            }
+        }
+        right.ends_at(lease.right().unwrap_or_default());
+        Ok(())
     }
 
     async fn write(&self, renewal: &Renewal) -> Result<bool> {
@@ -137,11 +132,14 @@ impl Keeper {
     }
 
     /// Gives the lease up for another one, under which the first `wanted` loads are done.
-    async fn begin_anew(&mut self, wanted: u64) -> Result<()> {
+    async fn begin(&mut self, wanted: u64) -> Result<Renewal> {
         self.end().await?;
-        self.lease = new_lease(&self.shared)?;
+        let id = ReplicaId::new(self.shared.clock.now())?;
+        self.shared.barrier.set_own(&id);
+        let (lease, opening) = Lease::open(id, Terms::STANDARD, boottime());
+        self.lease = Some(lease);
         self.loads = wanted;
-        Ok(())
+        Ok(opening)
     }
 
     async fn give_back(mut self) {
@@ -152,16 +150,15 @@ impl Keeper {
 
     /// Nothing is answered from memory any more, and nobody has to wait for that.
     async fn end(&mut self) -> Result<()> {
-        self.lease.end();
         self.shared.right.ends_at(Duration::ZERO);
+        let Some(lease) = &mut self.lease else {
+            return Ok(());
+        };
+        lease.end();
         let transaction = self.connection.begin().await?;
-        replica_leases::give_back(&transaction, self.lease.id()).await?;
-        transaction.commit().await
+        replica_leases::give_back(&transaction, lease.id()).await?;
+        transaction.commit().await?;
+        self.lease = None;
+        Ok(())
     }
-}
-
-fn new_lease(shared: &Shared) -> Result<Lease> {
-    let id = ReplicaId::new(shared.clock.now())?;
-    shared.barrier.set_own(&id);
-    Ok(Lease::new(id, Terms::STANDARD))
 }

@@ -13,16 +13,14 @@ use crate::{
     error::Result,
 };
 
-/// Opens a lease under which nothing is applied yet, or renews it where an earlier attempt has opened it. False where it was
-/// taken away meanwhile.
+/// Opens a lease under which nothing is applied yet; once, under one id.
 pub async fn open(
     db: &impl ConnectionTrait,
     id: &ReplicaId,
     name: &str,
     now: Timestamp,
 ) -> Result<bool> {
-    let sql = "INSERT INTO replica_leases AS lease (replica_id, name, beat, applied, join_time) VALUES ($1, $2, 0, 0, $3) \
-               ON CONFLICT (replica_id) DO UPDATE SET beat = lease.beat + 1 WHERE lease.fence_time IS NULL";
+    let sql = "INSERT INTO replica_leases (replica_id, name, beat, applied, join_time) VALUES ($1, $2, 0, 0, $3)";
     let values: [Value; 3] = [id.as_str().into(), name.into(), now.micros().into()];
     Ok(execute(db, sql, values).await? > 0)
 }

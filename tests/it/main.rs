@@ -49,6 +49,7 @@ mod layering;
 mod listing;
 mod methods;
 mod metrics;
+mod model;
 mod names;
 mod one_role;
 

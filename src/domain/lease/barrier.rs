@@ -96,8 +96,7 @@ impl Barrier {
         self.head >= position && self.behind(position).next().is_none()
     }
 
-    /// The same; where it is not so, which leases may be
-    /// fenced at `now`. After fencing, another snapshot tells what came of it.
+    /// The same; where it is not so, which leases may be fenced at `now`. After fencing, another snapshot tells what came of it.
     pub fn verdict(&self, now: Duration, position: Position) -> Verdict {
         if self.is_reached(position) {
             return Verdict::Reached;
@@ -110,12 +109,8 @@ impl Barrier {
             id: seen.row.id.clone(),
             beat: seen.row.beat,
         };
-        Verdict::Waiting(
-            self.behind(position)
-                .filter(stands_still)
-                .map(fencing)
-                .collect(),
-        )
+        let behind = self.behind(position);
+        Verdict::Waiting(behind.filter(stands_still).map(fencing).collect())
     }
 
     /// How many replicas there are, and how many of them have applied `position`, as of the last snapshot.

@@ -15,15 +15,20 @@
 //!
 //! # What the statements must be
 //!
-//! - Joining: `INSERT` the row, unfenced, with `applied` 0. Only when it is known to be committed may the head of the log be
-//!   read, and from the primary: see [`Lease::load`].
+//! - Joining: `INSERT` the row, unfenced, with `applied` 0; once, never again under this id. Only when it is known to be committed
+//!   may the head of the log be read, and from the primary: see [`Lease::load`].
 //! - Renewing: `UPDATE … SET beat = beat + 1, applied = greatest(applied, …) WHERE id = … AND NOT fenced`. Every commit moves the
 //!   beat, the retry of a renewal whose reply was lost included: hence `beat + 1`, never a number that the replica keeps.
 //! - Looking: every row, in one statement with the head of the log; no row is left out because it looks old.
 //! - Fencing: `UPDATE … SET fenced WHERE id = … AND beat = …`, with the beat that was seen. A row is never unfenced.
-//! - Giving back: `DELETE`, after [`Lease::end`].
+//! - Giving back: `DELETE`, after [`Lease::end`]. Fenced rows may be swept away by anybody.
+//!
+//! All of them wait until they are durable (`synchronous_commit`): a beat that a crash of the database takes back would look as if
+//! it had stood still.
 
 mod barrier;
+#[cfg(test)]
+mod drift;
 mod own;
 
 use std::time::Duration;
@@ -34,7 +39,7 @@ pub use own::{Lease, Load, Renewal};
 /// How long a lease lasts after a renewal.
 pub const TTL: Duration = Duration::from_millis(2500);
 
-/// How often a lease is renewed; besides, whenever somebody waits.
+/// How often a lease is renewed, whether or not the reply to the renewal before has come; besides, whenever somebody waits.
 pub const RENEWED_EVERY: Duration = Duration::from_millis(500);
 
 /// By how many hundredths a replica's clock may run too fast or too slow.
@@ -45,8 +50,6 @@ pub const DRIFT: u32 = 1;
 pub struct Terms {
     /// How long a lease lasts after a renewal, by a clock that runs true.
     pub ttl: Duration,
-    /// How often it is renewed.
-    pub renewed_every: Duration,
     /// By how many hundredths a clock may run too fast or too slow; under 100.
     pub drift: u32,
 }
@@ -55,7 +58,6 @@ impl Terms {
     /// The terms of this service.
     pub const STANDARD: Self = Self {
         ttl: TTL,
-        renewed_every: RENEWED_EVERY,
         drift: DRIFT,
     };
 

@@ -16,13 +16,11 @@ pub struct Lease {
     stage: Stage,
     /// When the right to answer that renewals have given so far ends; not counted before it serves.
     until: Duration,
-    /// When the last renewal was sent.
-    sent: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Stage {
-    /// The row is not known to be committed.
+    /// The row was sent, and is not known to be committed.
     Opening,
     /// It is: the head may be read, and the log loaded up to it.
     Loading,
@@ -54,7 +52,7 @@ impl Renewal {
         self.applied
     }
 
-    /// Whether the row may not be there yet, so that it is inserted, or renewed where an earlier attempt has inserted it.
+    /// Whether it is the first, which inserts the row.
     pub fn opens(&self) -> bool {
         self.opens
     }
@@ -66,15 +64,24 @@ impl Renewal {
 pub struct Load(ReplicaId);
 
 impl Lease {
-    /// A lease that is to be opened under a new id.
-    pub fn new(id: ReplicaId, terms: Terms) -> Self {
-        Self {
+    /// Begins a lease under a new id, with the renewal that inserts its row. `now` is read before anything is sent.
+    ///
+    /// The row is sent once. Where its reply is lost, the lease is given up and another one is begun: a second attempt might
+    /// put back a row that was fenced and swept away.
+    pub fn open(id: ReplicaId, terms: Terms, now: Duration) -> (Self, Renewal) {
+        let opening = Renewal {
+            id: id.clone(),
+            sent: now,
+            applied: Position(0),
+            opens: true,
+        };
+        let lease = Self {
             id,
             terms,
             stage: Stage::Opening,
             until: Duration::ZERO,
-            sent: None,
-        }
+        };
+        (lease, opening)
     }
 
     /// Under which id.
@@ -82,28 +89,21 @@ impl Lease {
         &self.id
     }
 
-    /// Whether a renewal is to be sent even where nobody waits.
-    pub fn renewal_due(&self, now: Duration) -> bool {
-        let due = |sent: Duration| now >= sent.saturating_add(self.terms.renewed_every);
-        self.stage != Stage::Ended && self.sent.is_none_or(due)
-    }
-
     /// Begins a renewal that posts `applied`, the place up to which the log is applied in memory. `now` is read before anything
-    /// is sent. None where the lease has ended.
+    /// is sent. None before the lease is known to be committed, and once it has ended.
     ///
     /// Until the log is loaded the place is 0, whatever is remembered.
-    pub fn renewal_sent(&mut self, now: Duration, applied: Position) -> Option<Renewal> {
+    pub fn renewal_sent(&self, now: Duration, applied: Position) -> Option<Renewal> {
         let applied = match self.stage {
-            Stage::Opening | Stage::Loading => Position(0),
+            Stage::Loading => Position(0),
             Stage::Posting(_) | Stage::Serving => applied,
-            Stage::Ended => return None,
+            Stage::Opening | Stage::Ended => return None,
         };
-        self.sent = self.sent.max(Some(now));
         Some(Renewal {
             id: self.id.clone(),
             sent: now,
             applied,
-            opens: self.stage == Stage::Opening,
+            opens: false,
         })
     }
 
@@ -174,21 +174,27 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn lease() -> Lease {
-        Lease::new(ReplicaId::known("rpl_a"), TERMS)
+    fn opening(millis: u64) -> (Lease, Renewal) {
+        Lease::open(ReplicaId::known("rpl_a"), TERMS, at(millis))
+    }
+
+    /// A lease that is committed, with nothing loaded.
+    fn loading(millis: u64) -> Lease {
+        let (mut lease, opening) = opening(millis);
+        lease.renewal_committed(&opening, true);
+        lease
     }
 
     /// A lease that has joined with renewals sent at `millis`, up to place 7.
     fn serving(millis: u64) -> Lease {
-        let mut lease = lease();
-        renew(&mut lease, millis, 0);
+        let mut lease = loading(millis);
         let load = lease.load().unwrap();
         lease.loaded(load, Position(7));
         renew(&mut lease, millis, 7);
         lease
     }
 
-    fn sent(lease: &mut Lease, millis: u64, applied: u64) -> Renewal {
+    fn sent(lease: &Lease, millis: u64, applied: u64) -> Renewal {
         lease.renewal_sent(at(millis), Position(applied)).unwrap()
     }
 
@@ -199,17 +205,19 @@ mod tests {
 
     #[test]
     fn a_replica_serves_when_it_has_committed_loaded_and_posted_and_not_before() {
-        let mut lease = lease();
-        assert!(lease.load().is_none(), "no head before the commit");
-        let first = sent(&mut lease, 0, 5);
+        let (mut lease, first) = opening(0);
         assert!(first.opens());
-        assert!(lease.load().is_none(), "sent is not committed");
+        assert!(lease.load().is_none(), "no head before the commit");
+        assert!(
+            lease.renewal_sent(at(1), Position(5)).is_none(),
+            "the row is sent once"
+        );
         lease.renewal_committed(&first, true);
         let load = lease.load().unwrap();
         assert!(!lease.may_answer(at(1)), "nothing is loaded");
         lease.loaded(load, Position(7));
         assert!(!lease.may_answer(at(1)), "nothing is posted");
-        let post = sent(&mut lease, 1, 7);
+        let post = sent(&lease, 1, 7);
         assert!(!post.opens());
         assert!(!lease.may_answer(at(2)), "the post is not committed");
         lease.renewal_committed(&post, true);
@@ -219,28 +227,28 @@ mod tests {
 
     #[test]
     fn nothing_is_posted_before_the_log_is_loaded() {
-        let mut lease = lease();
-        assert_eq!(sent(&mut lease, 0, 5).applied(), Position(0));
-        renew(&mut lease, 0, 5);
-        let early = sent(&mut lease, 1, 5);
+        let (mut lease, first) = opening(0);
+        assert_eq!(first.applied(), Position(0));
+        lease.renewal_committed(&first, true);
+        let early = sent(&lease, 1, 5);
         assert_eq!(early.applied(), Position(0), "committed but not loaded");
         let load = lease.load().unwrap();
         lease.loaded(load, Position(7));
         lease.renewal_committed(&early, true);
         assert!(!lease.may_answer(at(2)), "what it posted is not the place");
-        assert_eq!(sent(&mut lease, 2, 8).applied(), Position(8));
+        assert_eq!(sent(&lease, 2, 8).applied(), Position(8));
     }
 
     #[test]
     fn the_right_to_answer_is_counted_from_when_the_renewal_was_sent() {
         let mut lease = serving(0);
-        let renewal = sent(&mut lease, 1_000, 7);
+        let renewal = sent(&lease, 1_000, 7);
         assert!(lease.may_answer(at(2_474)));
         assert!(!lease.may_answer(at(2_475)), "a renewal sent is no right");
         lease.renewal_committed(&renewal, true);
         assert!(lease.may_answer(at(3_474)));
         assert!(!lease.may_answer(at(3_475)));
-        let late = sent(&mut lease, 1_001, 7);
+        let late = sent(&lease, 1_001, 7);
         lease.renewal_committed(&late, true);
         assert!(!lease.may_answer(at(3_476)), "however late the reply");
     }
@@ -248,7 +256,7 @@ mod tests {
     #[test]
     fn replies_out_of_order_neither_shorten_nor_lengthen_the_right() {
         let mut lease = serving(0);
-        let (early, late) = (sent(&mut lease, 500, 7), sent(&mut lease, 900, 7));
+        let (early, late) = (sent(&lease, 500, 7), sent(&lease, 900, 7));
         lease.renewal_committed(&late, true);
         assert_eq!(lease.right(), Some(at(900 + 2_475)));
         lease.renewal_committed(&early, true);
@@ -267,23 +275,21 @@ mod tests {
     #[test]
     fn a_renewal_that_touched_nothing_ends_the_lease_for_good() {
         let mut lease = serving(0);
-        let (other, fenced) = (sent(&mut lease, 500, 7), sent(&mut lease, 900, 7));
+        let (other, fenced) = (sent(&lease, 500, 7), sent(&lease, 900, 7));
         lease.renewal_committed(&fenced, false);
         assert!(lease.has_ended());
         assert!(!lease.may_answer(at(901)));
         lease.renewal_committed(&other, true);
         assert!(!lease.may_answer(at(901)), "a late reply revives nothing");
         assert!(lease.renewal_sent(at(902), Position(7)).is_none());
-        assert!(!lease.renewal_due(at(10_000)));
         assert!(lease.load().is_none());
     }
 
     #[test]
     fn a_lease_may_be_fenced_before_it_serves() {
-        let mut lease = lease();
-        renew(&mut lease, 0, 0);
+        let mut lease = loading(0);
         let load = lease.load().unwrap();
-        let renewal = sent(&mut lease, 5_000, 0);
+        let renewal = sent(&lease, 5_000, 0);
         lease.renewal_committed(&renewal, false);
         lease.loaded(load, Position(7));
         assert!(lease.has_ended(), "what was loaded meanwhile is nothing");
@@ -291,17 +297,15 @@ mod tests {
 
     #[test]
     fn the_reply_to_an_earlier_lease_says_nothing_about_the_next() {
-        let mut earlier = serving(0);
-        let (good, bad) = (sent(&mut earlier, 1, 7), sent(&mut earlier, 2, 7));
-        let mut next = Lease::new(ReplicaId::known("rpl_b"), TERMS);
+        let earlier = serving(0);
+        let (good, bad) = (sent(&earlier, 1, 7), sent(&earlier, 2, 7));
+        let (mut next, opening) = Lease::open(ReplicaId::known("rpl_b"), TERMS, at(0));
         next.renewal_committed(&good, true);
         assert!(next.load().is_none(), "it is not committed");
         next.renewal_committed(&bad, false);
         assert!(!next.has_ended());
-        let mut loading = lease();
-        renew(&mut loading, 0, 0);
-        let load = loading.load().unwrap();
-        renew(&mut next, 0, 0);
+        next.renewal_committed(&opening, true);
+        let load = loading(0).load().unwrap();
         next.loaded(load, Position(7));
         renew(&mut next, 0, 7);
         assert!(!next.may_answer(at(1)), "its head is too old");
@@ -313,14 +317,5 @@ mod tests {
         lease.end();
         assert!(!lease.may_answer(at(1)));
         assert_eq!(lease.right(), None);
-    }
-
-    #[test]
-    fn a_renewal_is_due_at_once_and_then_every_half_second() {
-        let mut lease = lease();
-        assert!(lease.renewal_due(at(0)));
-        sent(&mut lease, 100, 0);
-        assert!(!lease.renewal_due(at(599)));
-        assert!(lease.renewal_due(at(600)), "whether or not a reply came");
     }
 }
