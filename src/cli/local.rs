@@ -197,8 +197,8 @@ impl LocalCommand {
             Self::Migrate(MigrateCommand::Status(arguments)) => migrate_status(arguments).await,
             Self::Config(ConfigCommand::Check(arguments)) => config_check(client, &arguments),
             Self::Config(ConfigCommand::Show(arguments)) => config_show(&arguments),
-            Self::Recover(arguments) => recover(client, arguments).await,
-            Self::Restore(arguments) => restore(client, arguments).await,
+            Self::Recover(arguments) => Box::pin(recover(client, arguments)).await,
+            Self::Restore(arguments) => Box::pin(restore(client, arguments)).await,
             Self::Completions { shell } => completions(shell),
         }
     }
