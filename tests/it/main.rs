@@ -59,6 +59,7 @@ mod public_keys;
 mod resumption;
 mod revoke;
 mod revoking;
+mod role_names;
 mod rotate;
 mod secrets;
 mod server_info;
