@@ -148,6 +148,14 @@ async fn audit_events(server: &Server) -> Vec<String> {
 /// One thread, so that its subscriber hears of everything.
 #[tokio::test]
 async fn what_is_told_in_any_field_comes_out_nowhere() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        if let Some(database) = TestDatabase::create(engine).await {
+            comes_out_nowhere(database).await;
+        }
+    }
+}
+
+async fn comes_out_nowhere(database: TestDatabase) {
     // No name can be this; a password, a token or a description may.
     const CANARY: &str = "Canary 7f3a9c51b2d4 sings!";
     let logged = Logged::default();
@@ -158,7 +166,7 @@ async fn what_is_told_in_any_field_comes_out_nowhere() {
     // As long as there is but one, tracing asks whoever comes first, in another test's thread, whether to log at all.
     let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let _listening = tracing::subscriber::set_default(subscriber.finish());
-    let server = Server::start(TestDatabase::create(Engine::Sqlite).await.unwrap()).await;
+    let server = Server::start(database).await;
     let world = World::new(&server).await;
     let channel = server.connect().await;
     let mut told = 0;

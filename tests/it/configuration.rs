@@ -35,9 +35,11 @@ fn a_master_key_that_is_none_is_refused_and_not_shown() {
     let files = tempfile::tempdir().unwrap();
     let zeros = format!("{}=", "A".repeat(43));
     let good = format!("{}=", &SECRET[..43]);
+    let long = SECRET.to_owned();
     for (name, text, mode, why) in [
         ("missing", None, 0o600, "cannot be read"),
         ("short", Some("aHVudGVyMg=="), 0o600, "32 bytes"),
+        ("long", Some(long.as_str()), 0o600, "32 bytes"),
         ("text", Some("hunter2 is no base64"), 0o600, "base64"),
         ("zeros", Some(zeros.as_str()), 0o600, "zeros"),
         ("readable", Some(good.as_str()), 0o644, "mode 0644"),
@@ -51,6 +53,11 @@ fn a_master_key_that_is_none_is_refused_and_not_shown() {
         // One that is none is no better behind one that is.
         for path in [path.clone(), format!("{first},{path}")] {
             let said = refusal(data.path(), &[("TOKEN_AUTHORITY_MASTER_KEY_FILE", &path)]);
+            assert!(said.contains(why), "{name}: {said}");
+        }
+        // Nor is it in a variable.
+        if let (Some(text), 0o600) = (text, mode) {
+            let said = refusal(data.path(), &[("TOKEN_AUTHORITY_MASTER_KEY", text)]);
             assert!(said.contains(why), "{name}: {said}");
         }
     }

@@ -356,3 +356,61 @@ both!(
         assert!(!matches!(last, Subject::UserId(_)));
     }
 );
+
+both!(
+    c04_no_space_allows_more_than_the_authority_does,
+    async |server| {
+        let operator = server.operator().await;
+        operator.space("acme").await;
+        let mut spaces = operator.spaces();
+        let day = 86_400;
+        let decade = 10 * 365 * day;
+        for (field, longest) in [
+            ("max_token_ttl", day),
+            ("max_session_age", decade),
+            ("max_api_key_ttl", decade),
+        ] {
+            for (seconds, taken) in [
+                (longest, true),
+                (60, true),
+                (longest + 1, false),
+                (59, false),
+                (0, false),
+                (-1, false),
+                (i64::MAX, false),
+                (i64::MIN, false),
+            ] {
+                let span = Some(prost_types::Duration { seconds, nanos: 0 });
+                let mut space = proto::Space {
+                    slug: "acme".to_owned(),
+                    ..Default::default()
+                };
+                match field {
+                    "max_token_ttl" => space.max_token_ttl = span,
+                    "max_session_age" => space.max_session_age = span,
+                    _ => space.max_api_key_ttl = span,
+                }
+                let update = proto::UpdateSpaceRequest {
+                    space: Some(space.clone()),
+                    update_mask: mask(&[field]),
+                };
+                let updated = spaces
+                    .update_space(as_caller(&operator.token, update))
+                    .await;
+                if taken {
+                    updated.unwrap();
+                    continue;
+                }
+                let refusal = refused(updated, Code::InvalidArgument, "FIELD_INVALID");
+                assert_eq!(fields(&refusal), [format!("space.{field}")], "{seconds}");
+                space.slug = "globex".to_owned();
+                let create = proto::CreateSpaceRequest { space: Some(space) };
+                let created = spaces
+                    .create_space(as_caller(&operator.token, create))
+                    .await;
+                let refusal = refused(created, Code::InvalidArgument, "FIELD_INVALID");
+                assert_eq!(fields(&refusal), [format!("space.{field}")], "{seconds}");
+            }
+        }
+    }
+);

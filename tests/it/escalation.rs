@@ -1,5 +1,10 @@
 //! Nobody comes by more than they hold: not by granting, not by resetting, not by naming, not by being quick.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
 use token_authority::{
     domain::ids::{SpaceId, UserId},
     proto::{self, role_service_client::RoleServiceClient, user_service_client::UserServiceClient},
@@ -7,7 +12,8 @@ use token_authority::{
 use tonic::{Code, Status, transport::Channel};
 
 use crate::support::{
-    PASSWORD, Server, as_caller, both, create_key, key, mask, password_request, refused, spawn,
+    Count, PASSWORD, Server, as_caller, both, create_key, eventually, key, mask, password_request,
+    refused, spawn,
 };
 
 fn role(space: &str, name: &str, permissions: &[&str]) -> proto::Role {
@@ -206,6 +212,70 @@ both!(x05_no_role_is_taken_for_another, async |server| {
         assert_eq!(crate::support::fields(&refusal), ["role.name"], "{name:?}");
     }
 });
+
+/// Makes roles without a pause until that is refused. None that is begun when `over` is set may be made.
+async fn make_roles(
+    mut client: RoleServiceClient<Channel>,
+    token: String,
+    prefix: String,
+    made: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+) {
+    for number in 0.. {
+        let late = over.load(Ordering::SeqCst);
+        let request = proto::CreateRoleRequest {
+            role: Some(role("acme", &format!("{prefix}-{number}"), &[])),
+        };
+        let answer = client.create_role(as_caller(&token, request)).await;
+        if answer.is_err() {
+            refused(answer, Code::Unauthenticated, "CREDENTIALS_INVALID");
+            return;
+        }
+        assert!(!late, "made after the role was taken away");
+        made.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+both!(
+    x15_with_the_role_goes_all_but_the_call_that_is_under_way,
+    async |server| {
+        const CLIENTS: usize = 4;
+        const ROUNDS: Count = Count {
+            quick: 10,
+            full: 200,
+        };
+        let acme = server.tenant("acme").await;
+        let operator = server.operator().await;
+        for round in 0..ROUNDS.get() {
+            let name = format!("deputy-{round}");
+            let deputy = server.user(&acme.space, &name).await;
+            operator.assign(&acme.space, &deputy, "admin").await;
+            let token = server.token_of(&name).await;
+            let made = Arc::new(AtomicUsize::new(0));
+            let over = Arc::new(AtomicBool::new(false));
+            let mut working = Vec::new();
+            for number in 0..CLIENTS {
+                working.push(spawn(make_roles(
+                    roles(server).await,
+                    token.clone(),
+                    format!("of-{round}-{number}"),
+                    Arc::clone(&made),
+                    Arc::clone(&over),
+                )));
+            }
+            eventually("they are at work", async || {
+                made.load(Ordering::SeqCst) >= CLIENTS
+            })
+            .await;
+            let effect = operator.unassign(&acme.space, &deputy, "admin").await;
+            over.store(true, Ordering::SeqCst);
+            assert!(effect.unwrap().effective());
+            for client in working {
+                client.await.unwrap();
+            }
+        }
+    }
+);
 
 both!(x07_the_last_admin_of_system_stays, async |server| {
     let operator = server.operator().await;

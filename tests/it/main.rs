@@ -62,6 +62,7 @@ mod restored;
 mod resumption;
 mod revoke;
 mod revoking;
+mod role_names;
 mod rotate;
 mod secrets;
 mod server_info;

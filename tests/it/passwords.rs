@@ -2,10 +2,20 @@
 
 use std::time::Duration;
 
-use token_authority::domain::{ids::Username, password::Password};
+use sea_orm::{ConnectionTrait as _, Statement};
+use token_authority::{
+    domain::{
+        ids::{UserId, Username},
+        password::Password,
+    },
+    proto,
+};
 use tonic::Code;
 
-use crate::support::{PASSWORD, Server, both, fields, password_request, refused};
+use crate::support::{
+    Engine, Operator, PASSWORD, Server, TestDatabase, as_caller, both, fields, password_request,
+    refused, spawn,
+};
 
 /// All that a client sees of a failure, but for the id of the request.
 async fn failure(
@@ -195,3 +205,114 @@ both!(l19_only_setting_a_password_is_choosy, async |server| {
         "older tokens ended"
     );
 });
+
+both!(l19_a_weak_password_is_set_by_no_method, async |server| {
+    let tenant = server.tenant("acme").await;
+    let operator = server.operator().await;
+    let mut users = operator.users();
+    for weak in [
+        "passwordpassword",
+        "123456789012345",
+        "so i am alice.acme then",
+        "short",
+    ] {
+        let create = proto::CreateUserRequest {
+            user: Some(proto::User {
+                username: "new.alice.acme".to_owned(),
+                space_id: "acme".to_owned(),
+                ..Default::default()
+            }),
+            password: weak.replace("alice.acme", "new.alice.acme"),
+        };
+        let made = users.create_user(as_caller(&operator.token, create)).await;
+        let refusal = refused(made, Code::InvalidArgument, "FIELD_INVALID");
+        assert_eq!(fields(&refusal), ["password"], "{weak}");
+        let reset = proto::ResetPasswordRequest {
+            user: tenant.alice.to_string(),
+            new_password: weak.to_owned(),
+            revoke_api_keys: false,
+        };
+        let set = users.reset_password(as_caller(&operator.token, reset));
+        let refusal = refused(set.await, Code::InvalidArgument, "FIELD_INVALID");
+        assert_eq!(fields(&refusal), ["new_password"], "{weak}");
+    }
+    server.token_of("alice.acme").await;
+});
+
+/// The hash of a user's password.
+async fn hash_of(server: &Server, user: &UserId) -> String {
+    let db = server.authority.db.reader();
+    let sql = format!("SELECT password_hash FROM users WHERE user_id = '{user}'");
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql));
+    row.await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+/// Signs in while `operator` sets a password, where the hash of the old one is to be renewed; which of the two came first is
+/// the machine's choice. The password that was set is the one that counts.
+async fn sign_in_beside_a_new_password(server: &Server, operator: &Operator, user: &UserId) {
+    let new = "pewter lanterns over 3 lakes";
+    let mut tokens = server.tokens().await;
+    let signing_in = spawn(async move {
+        let request = password_request("alice.acme", PASSWORD, "");
+        tokens.issue_token(request).await.map(drop)
+    });
+    operator.set_password(user, new).await;
+    if let Err(status) = signing_in.await.unwrap() {
+        refused::<()>(Err(status), Code::Unauthenticated, "CREDENTIALS_INVALID");
+    }
+    server.clock.advance(Duration::from_secs(10));
+    failure(server, "alice.acme", PASSWORD).await;
+    server.sign_in("alice.acme", new, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l17_a_sign_in_renews_a_hash_that_became_too_weak() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(database) = TestDatabase::create(engine).await else {
+            continue;
+        };
+        let server = Server::start(database).await;
+        let tenant = server.tenant("acme").await;
+        let weak = hash_of(&server, &tenant.alice).await;
+        assert!(weak.contains("t=2"), "{weak}");
+        let clock = server.clock.clone();
+        let (database, data) = server.stop().await;
+        let server = Server::start_in(database, data, clock, |settings| {
+            settings.argon2.iterations = 3;
+        })
+        .await;
+
+        failure(&server, "alice.acme", "wrong").await;
+        assert_eq!(hash_of(&server, &tenant.alice).await, weak);
+        // Each of these finds the weak one, and the first to renew it is the only one.
+        let mut attempts = Vec::new();
+        for _ in 0..5 {
+            let mut tokens = server.tokens().await;
+            let request = password_request("alice.acme", PASSWORD, "");
+            attempts.push(spawn(async move { tokens.issue_token(request).await }));
+        }
+        for attempt in attempts {
+            attempt.await.unwrap().unwrap();
+        }
+        let renewed = hash_of(&server, &tenant.alice).await;
+        assert!(renewed.contains("t=3"), "{renewed}");
+        let hashes = server.authority.hashing.count();
+        server.token_of("alice.acme").await;
+        assert_eq!(server.authority.hashing.count(), hashes + 1, "not again");
+        assert_eq!(hash_of(&server, &tenant.alice).await, renewed);
+        // It is the same password: what she has goes on to count.
+        let verdict = server.verdict(&tenant.boss_token, &tenant.alice_token);
+        verdict.await.unwrap();
+
+        let operator = server.operator().await;
+        for _ in 0..6 {
+            let again = format!(
+                "UPDATE users SET password_hash = '{weak}' WHERE user_id = '{}'",
+                tenant.alice
+            );
+            server.sql(&again).await;
+            sign_in_beside_a_new_password(&server, &operator, &tenant.alice).await;
+        }
+        server.stop().await;
+    }
+}

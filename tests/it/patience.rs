@@ -9,11 +9,11 @@ use token_authority::proto;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 
 use crate::support::{
-    binary::{Binary, raise_descriptor_limit},
+    binary::{Binary, raise_descriptor_limit, survives},
     wire::{
         CANCEL, Connection, DATA, END_HEADERS, END_STREAM, FRAME_MAX, HEADERS, NO_FLAG, PREFACE,
         RST_STREAM, SETTINGS, call_fields, frame, message,
@@ -50,6 +50,37 @@ async fn thousands_of_silent_connections_are_closed_while_others_are_served() {
     let took = begun.elapsed();
     assert!(took <= Duration::from_secs(5), "{took:?}");
     server.survives(&token).await;
+}
+
+/// The machine has no more file descriptors to give: the server rests rather than spins, and comes back by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g08_a_server_without_descriptors_rests_and_recovers() {
+    const SPARE: u64 = 8;
+    let watched_for = Duration::from_secs(3);
+    let patient = ("TOKEN_AUTHORITY_LIMITS_FIRST_BYTE_TIMEOUT", "10m");
+    let server = Binary::start(&[patient]).await;
+    let token = server.admin_token().await;
+    let known = server.connect().await;
+    survives(known.clone(), &token).await;
+    server.leave_descriptors(SPARE);
+    let mut silent = Vec::new();
+    for _ in 0..10 * SPARE {
+        silent.push(connect(server.grpc).await);
+    }
+    server.says("no connection can be accepted").await;
+    let (begun, before) = (Instant::now(), server.processor_time());
+    sleep(watched_for).await;
+    let (took, used) = (
+        begun.elapsed(),
+        server.processor_time().saturating_sub(before),
+    );
+    println!("without descriptors: {used:.0?} of processor time in {took:.0?}");
+    assert!(used < took / 2, "{used:?} of {took:?}");
+    // Who is connected is served meanwhile.
+    survives(known, &token).await;
+    drop(silent);
+    server.survives(&token).await;
+    server.admin_token().await;
 }
 
 /// Sends the bytes one by one until the connection ends; how long that took.

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
+use sea_orm::{ConnectionTrait as _, Statement};
+use sqlx::Connection as _;
 use token_authority::{
-    authority::directory,
+    authority::{directory, forgetting},
+    clock::Clock,
     domain::{ids::Username, password::Password},
-    proto,
+    proto::{self, token_service_client::TokenServiceClient},
 };
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    Engine, PASSWORD, Server, TestDatabase, as_caller, both, password_request, reason, refused,
-    soon, spawn,
+    Count, Engine, PASSWORD, Process, Server, TestDatabase, as_caller, binary::Binary, both,
+    password_request, reason, refused, soon, spawn,
 };
 
 const WRONG: &str = "not the right one, by far";
@@ -221,6 +224,127 @@ async fn l09_failures_are_remembered_over_a_restart() {
             .unwrap();
         server.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l09_failures_are_remembered_after_a_kill() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(database) = TestDatabase::create(engine).await else {
+            continue;
+        };
+        let data = tempfile::tempdir().unwrap();
+        let process = Process::start(&database, data.path()).unwrap();
+        let mut tokens = process.tokens().await;
+        let wrong = tokens.issue_token(password_request("admin", WRONG, ""));
+        refused(wrong.await, Code::Unauthenticated, "CREDENTIALS_INVALID");
+        // It stands from here on: what is left of the pause does not pass while the next server starts.
+        let clock = Clock::set_to(Clock::system().now());
+        process.kill();
+        let server = Server::start_in(database, data, clock, |_| {}).await;
+        throttled(&server, "admin", &server.admin_password).await;
+        server.clock.advance(PAUSE);
+        attempt(&server, "admin", &server.admin_password)
+            .await
+            .unwrap();
+        server.stop().await;
+    }
+}
+
+/// How many names and networks are counted.
+async fn counted(server: &Server) -> i64 {
+    let db = server.authority.db.reader();
+    let sql = "SELECT COUNT(*) FROM sign_in_failures";
+    let rows = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql));
+    rows.await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+both!(
+    l14_a_name_is_forgotten_when_its_day_is_over,
+    async |server| {
+        let signed_in = counted(server).await;
+        for number in 0..5 {
+            fails(server, &format!("nobody.{number}")).await;
+        }
+        server.clock.advance(Duration::from_hours(23));
+        fails(server, "nobody.of.late").await;
+        forgetting::forget(&server.authority).await.unwrap();
+        let all = counted(server).await;
+        assert!(all >= signed_in + 6, "{all} are counted");
+        server.clock.advance(Duration::from_secs(3_601));
+        forgetting::forget(&server.authority).await.unwrap();
+        assert_eq!(counted(server).await, 1, "the last one");
+        fails(server, "nobody.0").await;
+    }
+);
+
+/// Tries a password under names that nobody bears; how many of them were compared.
+async fn guess(
+    mut tokens: TokenServiceClient<Channel>,
+    names: impl Iterator<Item = usize>,
+) -> usize {
+    let mut compared = 0;
+    for number in names {
+        let name = format!("nobody.of.that.name.{number:0>40}");
+        let answer = tokens.issue_token(password_request(&name, WRONG, "")).await;
+        match &*reason(&answer.unwrap_err()) {
+            "CREDENTIALS_INVALID" => compared += 1,
+            other => assert_eq!(other, "SIGN_IN_THROTTLED"),
+        }
+    }
+    compared
+}
+
+/// Names that nobody bears, one after the other from one network, and what they leave behind: rows of those alone that were
+/// compared, and no memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l14_however_many_names_are_tried_little_is_kept_of_them() {
+    const NAMES: Count = Count {
+        quick: 30_000,
+        full: 1_000_000,
+    };
+    /// What allocators may keep, whatever the number of names: less than their texts alone would take.
+    const GROWTH_MAX: usize = 8 * 1024 * 1024;
+    let server = Binary::start(&[]).await;
+    let token = server.admin_token().await;
+    let channel = server.connect().await;
+    let tried = async |names: std::ops::Range<usize>| {
+        let guessers = (0..16).map(|place| {
+            let names = names.clone().skip(place).step_by(16);
+            spawn(guess(TokenServiceClient::new(channel.clone()), names))
+        });
+        let mut compared = 0;
+        for guesser in guessers.collect::<Vec<_>>() {
+            compared += guesser.await.unwrap();
+        }
+        compared
+    };
+    let (some, all) = (NAMES.get() / 10, NAMES.get());
+    let mut compared = tried(0..some).await;
+    let warm = server.memory();
+    compared += tried(some..all).await;
+    let now = server.memory();
+    println!("{all} names, {compared} of them compared: from {warm} to {now} bytes");
+    assert!(compared < all / 10, "{compared} were compared");
+    assert!(
+        now <= warm + GROWTH_MAX,
+        "memory grew from {warm} to {now} bytes"
+    );
+    server.survives(&token).await;
+    server.terminate();
+    let (status, log, data) = server.ended().await;
+    assert!(status.success(), "{log}");
+    let file = data.path().join("token-authority.db");
+    let url = format!("sqlite://{}", file.display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sign_in_failures")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    // And of the network, and of admin, who signed in.
+    assert!(
+        usize::try_from(rows).unwrap() <= compared + 2,
+        "{rows} rows of {compared}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

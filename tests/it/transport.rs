@@ -240,20 +240,28 @@ async fn messages_that_are_too_much_are_refused() {
     run_on(Engine::Sqlite, async |server| {
         let token = server.admin().await.access_token;
         let mut client = connect(server).await;
-        let path = "http://localhost/tokenauthority.v1.RevocationService/CreateRevocation";
-        for (size, number) in [
-            (32 * 1024, 1),
-            (32 * 1024, 3),
-            (32 * 1024, 7),
-            (40 * 1024, 1),
+        let revoke = "RevocationService/CreateRevocation";
+        for (method, size, number) in [
+            (revoke, 32 * 1024, 1),
+            (revoke, 32 * 1024, 3),
+            (revoke, 32 * 1024, 7),
+            (revoke, 40 * 1024, 1),
+            ("RoleService/CreateRole", 32 * 1024, 1),
+            ("TokenService/BatchIntrospectTokens", 32 * 1024, 1),
+            ("RevocationService/WatchRevocations", 32 * 1024, 3),
+            ("RevocationService/ListRevocations", 32 * 1024, 1),
         ] {
+            let path = format!("http://localhost/tokenauthority.v1.{method}");
             let body = field(number, &[]).repeat(size);
             let length = u32::try_from(body.len()).unwrap().to_be_bytes();
             let mut request = introspection(&token);
             *request.uri_mut() = path.parse().unwrap();
             let framed = [&[0][..], &length, &body].concat();
             let answer = send(&mut client, request, framed).await;
-            assert_eq!(answer.code, "InvalidArgument", "{size}: {answer:?}");
+            assert_eq!(
+                answer.code, "InvalidArgument",
+                "{method} {size}: {answer:?}"
+            );
         }
         let huge = introspection(&token);
         let four_mebibytes = message(&proto::IntrospectTokenRequest {

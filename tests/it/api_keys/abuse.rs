@@ -381,4 +381,16 @@ both!(a_key_is_bound_to_networks_as_a_bearer_too, async |server| {
         Code::Unauthenticated,
         "CREDENTIALS_INVALID",
     );
+    // C09: whoever names another address is not believed.
+    let mut request = as_caller(&far, proto::GetCallerIdentityRequest {});
+    for (header, claimed) in [
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-real-ip", "10.0.0.1"),
+        ("forwarded", "for=10.0.0.1"),
+    ] {
+        let claimed = claimed.parse().unwrap();
+        request.metadata_mut().insert(header, claimed);
+    }
+    let claimed = server.tokens().await.get_caller_identity(request).await;
+    refused(claimed, Code::Unauthenticated, "CREDENTIALS_INVALID");
 });

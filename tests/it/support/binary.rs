@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit, setrlimit};
 use tempfile::TempDir;
 use token_authority::proto::{self, token_service_client::TokenServiceClient};
 use tokio::{
@@ -151,6 +151,28 @@ impl Binary {
         let resident = status.lines().find(|line| line.starts_with("VmRSS:"));
         let kilobytes = resident.unwrap().split_ascii_whitespace().nth(1).unwrap();
         kilobytes.parse::<usize>().unwrap() * 1024
+    }
+
+    /// How much processor time it has used.
+    pub(crate) fn processor_time(&self) -> Duration {
+        // Linux tells everybody hundredths of a second, whatever it counts by itself.
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        let (_, behind_the_name) = stat.rsplit_once(')').unwrap();
+        // `utime` and `stime` are the 14th and the 15th field; the first one here is the 3rd.
+        let ticks = behind_the_name.split_ascii_whitespace().skip(11).take(2);
+        TICK * ticks.map(|ticks| ticks.parse::<u32>().unwrap()).sum()
+    }
+
+    /// Leaves it so many file descriptors beside those that it has.
+    pub(crate) fn leave_descriptors(&self, spare: u64) {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
+        let limit = Rlimit {
+            current: Some(open.count() as u64 + spare),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        let id = Pid::from_child(self.child.as_ref().unwrap());
+        prlimit(Some(id), Resource::Nofile, limit).unwrap();
     }
 
     /// The id of the process.

@@ -18,7 +18,7 @@ use crate::support::{
     run_on,
 };
 
-const STALLED: usize = 500;
+const STALLED: usize = 5_000;
 const QUICK: (&str, &str) = ("TOKEN_AUTHORITY_LIMITS_FIRST_BYTE_TIMEOUT", "500ms");
 const ALERT: u8 = 0x15;
 const HANDSHAKE: u8 = 0x16;
