@@ -3,8 +3,8 @@
 //! Who waits, waits in a bounded queue and not for long (2 s, unless the settings say otherwise). Who would not get its turn
 //! by then, as long as hashes take now, is turned away at the door: to be told so costs neither it nor us anything. A hash
 //! that has begun is finished even if nobody waits for it any more: its permit goes with it to the blocking pool, so that
-//! clients which go away cannot pile up work. The memory for comparisons is got once for each that may run at a time, and
-//! used again: an allocator that is asked for so much over and over keeps many times of it.
+//! clients which go away cannot pile up work. Memory is got once for each that may run at a time, and used again: an allocator
+//! that is asked for so much over and over keeps many times of it.
 
 use std::{
     sync::{
@@ -16,8 +16,11 @@ use std::{
 };
 
 use argon2::{
-    ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher as _, Version,
-    password_hash::{self, phc::Output},
+    ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, Version,
+    password_hash::{
+        self,
+        phc::{Output, ParamsString, Salt},
+    },
 };
 use metrics::{Counter, Gauge};
 use tokio::{
@@ -189,11 +192,8 @@ impl Hashing {
     pub async fn hash(&self, password: &Password) -> Result<String> {
         let (password, params) = (password.clone(), self.params.clone());
         let salt = random::bytes::<16>()?;
-        self.run(self.enter()?, move || {
-            argon2id(params)
-                .hash_password_with_salt(password.as_bytes(), &salt)
-                .map(|hash| hash.to_string())
-                .map_err(failed)
+        self.run_in_memory(self.enter()?, move |memory| {
+            make(params, &password, &salt, memory)
         })
         .await
     }
@@ -207,21 +207,21 @@ impl Hashing {
         cost_of(&self.params)
     }
 
-    /// Runs one comparison in memory that is kept for the next one.
+    /// Runs one hash in memory that is kept for the next one.
     async fn run_in_memory<T: Send + 'static>(
         &self,
         place: Place,
-        compare: impl FnOnce(&mut Memory) -> Result<T> + Send + 'static,
+        hash: impl FnOnce(&mut Memory) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let spare = Arc::clone(&self.spare);
         self.run(place, move || {
             let lock = || spare.lock().unwrap_or_else(PoisonError::into_inner);
             let mut memory = lock().pop().unwrap_or_default();
-            let compared = compare(&mut memory);
+            let hashed = hash(&mut memory);
             // Whoever could read its beginning could guess passwords without the work.
             memory.fill(Block::default());
             lock().push(memory);
-            compared
+            hashed
         })
         .await
     }
@@ -302,6 +302,21 @@ fn failed(error: password_hash::Error) -> Error {
 
 fn argon2id(params: Params) -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// A new hash, as a PHC string.
+fn make(params: Params, password: &Password, salt: &[u8], memory: &mut Memory) -> Result<String> {
+    let described = ParamsString::try_from(&params).map_err(failed)?;
+    let mut out = [0; Params::DEFAULT_OUTPUT_LEN];
+    fill(params, password, salt, &mut out, memory)?;
+    let hash = PasswordHash {
+        algorithm: ARGON2ID_IDENT,
+        version: Some(Version::V0x13.into()),
+        params: described,
+        salt: Some(Salt::new(salt).map_err(|error| failed(error.into()))?),
+        hash: Some(Output::new(&out).map_err(|error| failed(error.into()))?),
+    };
+    Ok(hash.to_string())
 }
 
 /// As much work as a comparison, for nothing.
@@ -426,6 +441,22 @@ mod tests {
             assert_eq!(verdict, NO, "{text} {stored:?}");
             assert_eq!(hashing.count(), index as u64 + 3);
         }
+    }
+
+    #[tokio::test]
+    async fn however_many_hashes_are_made_memory_is_kept_for_those_at_a_time() {
+        let hashing = hashing(1, 1);
+        let mut stored = String::new();
+        for _ in 0..3 {
+            stored = hashing.hash(&password("right")).await.unwrap();
+        }
+        let verdict = hashing
+            .verify(enter(&hashing), &password("right"), Some(&stored))
+            .await;
+        assert!(verdict.unwrap().matches);
+        let kept = hashing.spare.lock().unwrap();
+        let blocks: Vec<usize> = kept.iter().map(Vec::len).collect();
+        assert_eq!(blocks, [hashing.params.block_count()]);
     }
 
     #[tokio::test]
