@@ -30,7 +30,7 @@ use crate::{
     server::{Server, cores},
 };
 
-const SINGLE: &str = "/tokenauthority.v1.TokenService/IntrospectToken";
+pub(crate) const SINGLE: &str = "/tokenauthority.v1.TokenService/IntrospectToken";
 const BATCH: &str = "/tokenauthority.v1.TokenService/BatchIntrospectTokens";
 /// Tokens in a batch.
 const BATCHED: usize = 128;
@@ -197,7 +197,7 @@ fn messages(empties: &Runtime, answer: &Bytes) -> SocketAddr {
     empty::serve_messages::<IntrospectTokenRequest, IntrospectTokenResponse>(empties, answer)
 }
 
-fn requests(tokens: &[String]) -> Arc<[Bytes]> {
+pub(crate) fn requests(tokens: &[String]) -> Arc<[Bytes]> {
     let request = |token: &String| IntrospectTokenRequest {
         token: token.clone(),
         ..Default::default()
@@ -217,7 +217,7 @@ fn batch(tokens: &[String]) -> Bytes {
 }
 
 /// The answer, which must be a good one, or nothing is measured.
-fn active(answer: Bytes) -> Bytes {
+pub(crate) fn active(answer: Bytes) -> Bytes {
     let decoded = IntrospectTokenResponse::decode(answer.clone()).unwrap();
     assert!(decoded.introspection.unwrap().active());
     answer

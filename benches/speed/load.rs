@@ -1,4 +1,4 @@
-//! Calls a server with prepared bytes, from tasks that each send one call after the other. The client is the same whatever is
+//! Calls a server with prepared bytes, from tasks that each send one call after the other, or at a fixed rate. The client is the same whatever is
 //! called, and neither writes nor reads messages: what differs is the server's work.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::runtime::Runtime;
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     client::Grpc,
     codegen::{Bytes, http::uri::PathAndQuery},
     metadata::{Ascii, MetadataValue},
@@ -36,6 +36,13 @@ struct Caller {
     channels: Vec<Channel>,
     path: PathAndQuery,
     credential: MetadataValue<Ascii>,
+}
+
+/// What came of a call, and how long after it was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    pub(crate) code: Code,
+    pub(crate) time: Duration,
 }
 
 impl<'r> Load<'r> {
@@ -82,6 +89,37 @@ impl<'r> Load<'r> {
     pub(crate) fn each_once(&self, messages: &Arc<[Bytes]>) -> f64 {
         let over = Arc::new(AtomicBool::new(false));
         self.run(messages, &over, messages.len(), None)
+    }
+
+    /// Sends `per_second` messages a second for as long as `window`, whether or not answers come, and waits for all of them.
+    pub(crate) fn steadily(
+        &self,
+        messages: &mut impl Iterator<Item = Bytes>,
+        per_second: f64,
+        window: Duration,
+    ) -> Vec<Answered> {
+        self.runtime.block_on(async {
+            let begun = Instant::now();
+            let mut calls = tokio::task::JoinSet::new();
+            for (number, message) in (0_u32..).zip(messages) {
+                let due = Duration::from_secs_f64(f64::from(number) / per_second);
+                if due >= window {
+                    break;
+                }
+                // A timer is as late as a millisecond: what has become due meanwhile is sent at once.
+                tokio::time::sleep_until((begun + due).into()).await;
+                let caller = Arc::clone(&self.caller);
+                calls.spawn(async move {
+                    let sent = Instant::now();
+                    let answer = caller.call(number as usize, message).await;
+                    Answered {
+                        code: answer.map_or_else(|status| status.code(), |_| Code::Ok),
+                        time: sent.elapsed(),
+                    }
+                });
+            }
+            calls.join_all().await
+        })
     }
 
     fn run(

@@ -1,4 +1,6 @@
 //! How fast the server is, as ratios in one run: `cargo bench --bench speed`, or `cargo bench --bench speed -- P1 P5` for some.
+//! What depends on the database is measured on PostgreSQL, too, where `TOKEN_AUTHORITY_BENCH_POSTGRES` names a server, like
+//! `postgres://user@host/database`, on which databases may be made.
 //!
 //! Client and servers share the machine's cores. The client sends prepared bytes with the same credential to all of them, over
 //! as many connections and with as many calls at a time; only the server differs. What is compared is measured in turns within
@@ -10,8 +12,13 @@
 )]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
+mod crowds;
+mod database;
 mod empty;
+mod flood;
 mod introspection;
+mod keys;
+mod listings;
 mod load;
 mod opaque;
 mod report;
@@ -19,6 +26,7 @@ mod server;
 mod sign_in;
 
 use crate::{
+    database::Engine,
     report::Table,
     server::{Server, runtime},
 };
@@ -48,6 +56,17 @@ fn main() {
     if wanted("P5") {
         sign_in::sign_ins(&server, &client, &mut table);
         sign_in::alike(&server, &client, &mut table);
+    }
+    if wanted("P5") || wanted("flood") {
+        flood::flood(&server, &client, &mut table);
+    }
+    for engine in Engine::to_measure() {
+        if wanted("P10") {
+            keys::unremembered(engine, &client, &mut table);
+        }
+        if wanted("listings") {
+            listings::listings(engine, &client, &mut table);
+        }
     }
     table.print();
     // The servers have nothing to lose.

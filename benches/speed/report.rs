@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 /// How often each contender has its turn. The first round warms up and does not count.
-const ROUNDS: usize = 8;
+pub(crate) const ROUNDS: usize = 8;
 
-/// What is measured: each call of `turn` is one window, and gives how many a second.
+/// What is measured: each call of `turn` is one window, and gives how many a second, or how long it took.
 pub(crate) struct Contender<'a> {
     pub(crate) name: &'static str,
     pub(crate) turn: Box<dyn FnMut() -> f64 + 'a>,
@@ -47,8 +47,13 @@ pub(crate) fn measure(mut contenders: Vec<Contender<'_>>) -> Measured {
 
 impl Measured {
     /// The median of a contender's rounds.
-    pub(crate) fn per_second(&self, name: &str) -> f64 {
+    pub(crate) fn median(&self, name: &str) -> f64 {
         median(self.of(name).to_vec())
+    }
+
+    /// The same, of one that gives how many a second.
+    pub(crate) fn per_second(&self, name: &str) -> f64 {
+        self.median(name)
     }
 
     /// The median over the rounds of something computed within each.
@@ -61,7 +66,7 @@ impl Measured {
         median(rounds.collect())
     }
 
-    /// The median over the rounds of one contender's speed by another's.
+    /// The median over the rounds of one contender's by another's.
     pub(crate) fn ratio(&self, name: &str, baseline: &str) -> f64 {
         self.within_rounds(&[name, baseline], |values| values[0] / values[1])
     }
@@ -86,6 +91,13 @@ impl Table {
     pub(crate) fn ratio(&mut self, what: &str, ratio: f64, target: f64) {
         let met = if ratio >= target { "met" } else { "MISSED" };
         self.line(what, &format!("{ratio:.2}"), &format!(">= {target}  {met}"));
+    }
+
+    /// Something that should be no more than its target, both in `unit`.
+    pub(crate) fn at_most(&mut self, what: &str, value: f64, target: f64, unit: &str) {
+        let met = if value <= target { "met" } else { "MISSED" };
+        let value = format!("{value:.2} {unit}");
+        self.line(what, value.trim_end(), &format!("<= {target}  {met}"));
     }
 
     /// A figure that has no target of its own.

@@ -1,4 +1,4 @@
-//! A server on a SQLite file of its own, with a space, someone who introspects there and someone whose tokens are introspected.
+//! A server on a database of its own, with a space, someone who introspects there and someone whose tokens are introspected.
 
 use std::{net::SocketAddr, sync::Arc, thread};
 
@@ -18,13 +18,16 @@ use token_authority::{
     },
     server::{self, Life, Listeners},
     shutdown::Shutdown,
-    storage::ConnectionTrait as _,
     telemetry,
 };
 use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, transport::Channel};
 
+use crate::database::Database;
+
+/// The space of all but the administrator.
+pub(crate) const SPACE: &str = "shop";
 /// Everybody's password.
 pub(crate) const PASSWORD: &str = "plum kettle orbits 47 lanterns";
 /// Who introspects.
@@ -52,18 +55,26 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Of somebody who may introspect.
     pub(crate) caller: String,
+    /// Of somebody who may do everything.
+    pub(crate) admin: String,
     /// What the clerk's tokens say.
     claims: AccessToken,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     _data: TempDir,
+    _database: Option<Database>,
 }
 
 impl Server {
-    /// Starts one as `serve` does, metrics included.
+    /// Starts one as `serve` does, metrics included, on a SQLite file.
     pub(crate) fn start() -> Self {
+        Self::start_on(None)
+    }
+
+    /// The same on a PostgreSQL database, where there is one.
+    pub(crate) fn start_on(database: Option<Database>) -> Self {
         telemetry::metrics::start();
         let data = tempfile::tempdir().unwrap();
-        let flags = [
+        let mut flags = vec![
             ("data_dir", data.path().to_str().unwrap()),
             ("grpc.listen", "127.0.0.1:0"),
             ("http.listen", "off"),
@@ -71,46 +82,34 @@ impl Server {
             // What is measured is how fast users sign in, not how fast one address may.
             ("sign_in.trusted_networks", "127.0.0.0/8"),
         ];
-        let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let settings = Settings::load(None, Vec::new(), flags.to_vec()).unwrap();
+        if let Some(database) = &database {
+            flags.push(("database.url", database.url()));
+        }
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let flags: Vec<_> = flags.into_iter().map(owned).collect();
+        let settings = Settings::load(None, Vec::new(), flags).unwrap();
         let runtime = runtime("server");
         let (authority, address) = runtime.block_on(run(settings));
         let first = std::fs::read_to_string(data.path().join("bootstrap-password")).unwrap();
-        let (caller, claims) = runtime.block_on(async {
-            people(address, first.trim()).await;
+        let (caller, admin, claims) = runtime.block_on(async {
+            let admin = sign_in(address, "admin", first.trim()).await;
+            people(address, &admin).await;
             let claims = sign_in(address, CLERK, PASSWORD).await;
             let now = authority.clock.now();
             let keys = &authority.keyring.published().keys;
             let claims = jwt::verify(&claims, keys, &authority.issuer, now).unwrap();
-            (sign_in(address, GATE, PASSWORD).await, claims)
+            (sign_in(address, GATE, PASSWORD).await, admin, claims)
         });
         Self {
             authority,
             address,
             caller,
+            admin,
             claims,
             runtime,
             _data: data,
+            _database: database,
         }
-    }
-
-    /// So many users with the clerk's password, made without a call for each of them; their names.
-    pub(crate) fn many_users(&self, count: usize) -> Vec<String> {
-        let sql = format!(
-            "INSERT INTO users (user_id, username, email, display_name, space_id, disabled, \
-             password_hash, key_generation, create_time, update_time) \
-             WITH RECURSIVE numbered (number) AS (SELECT 0 UNION ALL \
-             SELECT number + 1 FROM numbered WHERE number < {count} - 1) \
-             SELECT 'usr_01k000000000000000' || (10000000 + number), 'many.' || number, '', '', \
-             space_id, disabled, password_hash, 0, 1, 1 FROM numbered, users WHERE username = '{CLERK}'"
-        );
-        self.runtime.block_on(async {
-            let transaction = self.authority.db.begin().await.unwrap();
-            let made = transaction.execute_unprepared(&sql).await.unwrap();
-            assert_eq!(made.rows_affected(), count as u64);
-            transaction.commit().await.unwrap();
-        });
-        (0..count).map(|number| format!("many.{number}")).collect()
     }
 
     /// Makes that many JWTs of the clerk's that nobody has seen, each of a session of its own.
@@ -187,18 +186,17 @@ async fn run(settings: Settings) -> (Arc<Authority>, SocketAddr) {
     (authority, address)
 }
 
-async fn people(address: SocketAddr, admin_password: &str) {
-    let admin = sign_in(address, "admin", admin_password).await;
+async fn people(address: SocketAddr, admin: &str) {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = channel.connect().await.unwrap();
     let space = proto::Space {
-        slug: "shop".to_owned(),
+        slug: SPACE.to_owned(),
         ..Default::default()
     };
     let request = proto::CreateSpaceRequest { space: Some(space) };
     let mut spaces = SpaceServiceClient::new(channel.clone());
     spaces
-        .create_space(as_caller(&admin, request))
+        .create_space(as_caller(admin, request))
         .await
         .unwrap();
     let mut users = UserServiceClient::new(channel.clone());
@@ -206,14 +204,14 @@ async fn people(address: SocketAddr, admin_password: &str) {
     for username in names.into_iter().chain(signers()) {
         let user = proto::User {
             username,
-            space_id: "shop".to_owned(),
+            space_id: SPACE.to_owned(),
             ..Default::default()
         };
         let request = proto::CreateUserRequest {
             user: Some(user),
             password: PASSWORD.to_owned(),
         };
-        users.create_user(as_caller(&admin, request)).await.unwrap();
+        users.create_user(as_caller(admin, request)).await.unwrap();
     }
     let permissions = [
         "orders.read",
@@ -222,17 +220,17 @@ async fn people(address: SocketAddr, admin_password: &str) {
         "invoices.read",
     ];
     let role = proto::Role {
-        space_id: "shop".to_owned(),
+        space_id: SPACE.to_owned(),
         name: "sales".to_owned(),
         permissions: permissions.map(str::to_owned).to_vec(),
         ..Default::default()
     };
     let mut roles = RoleServiceClient::new(channel);
     let request = proto::CreateRoleRequest { role: Some(role) };
-    roles.create_role(as_caller(&admin, request)).await.unwrap();
+    roles.create_role(as_caller(admin, request)).await.unwrap();
     for (user, role) in [(GATE, "introspector"), (CLERK, "sales")] {
         let assignment = proto::RoleAssignment {
-            space_id: "shop".to_owned(),
+            space_id: SPACE.to_owned(),
             role: role.to_owned(),
             user_id: user.to_owned(),
             create_time: None,
@@ -240,7 +238,7 @@ async fn people(address: SocketAddr, admin_password: &str) {
         let request = proto::AssignRoleRequest {
             assignment: Some(assignment),
         };
-        roles.assign_role(as_caller(&admin, request)).await.unwrap();
+        roles.assign_role(as_caller(admin, request)).await.unwrap();
     }
 }
 

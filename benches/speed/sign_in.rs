@@ -22,7 +22,7 @@ use crate::{
     server::{CLERK, PASSWORD, Server, cores, sign_in_request, signers},
 };
 
-const PATH: &str = "/tokenauthority.v1.TokenService/IssueToken";
+pub(crate) const PATH: &str = "/tokenauthority.v1.TokenService/IssueToken";
 /// How long a turn is.
 const WINDOW: Duration = Duration::from_secs(3);
 /// How many pairs of attempts are timed.
@@ -68,7 +68,7 @@ pub(crate) fn sign_ins(server: &Server, client: &Runtime, table: &mut Table) {
 /// kind, each at a name that was not tried before.
 pub(crate) fn alike(server: &Server, client: &Runtime, table: &mut Table) {
     let pairs = usize::from(PAIRS);
-    let users = server.many_users(pairs);
+    let users = server.many_users("tried", pairs);
     let mut times = [Vec::with_capacity(pairs), Vec::with_capacity(pairs)];
     client.block_on(async {
         let uri = format!("http://{}", server.address);

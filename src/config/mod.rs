@@ -141,7 +141,7 @@ pub struct Argon2Settings {
     pub concurrent: usize,
     /// How many may wait for their turn.
     pub queue: usize,
-    /// For how long, before they are answered `RESOURCE_EXHAUSTED`.
+    /// For how long, before they are answered `RESOURCE_EXHAUSTED`; who would wait for more than half of it is at once.
     #[serde(with = "values::duration")]
     pub max_wait: Duration,
 }

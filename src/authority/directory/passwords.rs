@@ -36,11 +36,13 @@ pub async fn change(
     new: String,
     until: WaitUntil,
 ) -> Result<Changed> {
+    let place = sign_in::enter(authority)?;
     let user = users::still_there(authority.db.reader(), caller.user_id()).await?;
     let new = Password::chosen(new, &user.username, "new_password")?;
     let current = Password::presented(current, "current_password")?;
     let (username, purpose) = (user.username.as_str(), Purpose::NewPassword(caller));
-    let checked = sign_in::check(authority, username, &current, purpose, &caller.call).await?;
+    let checked =
+        sign_in::check(authority, place, username, &current, purpose, &caller.call).await?;
     let hash = authority.hashing.hash(&new).await?;
     let locks = Locks::default().change_user(&user.id);
     let mut change = Change::begin(authority, Some(caller), locks).await?;

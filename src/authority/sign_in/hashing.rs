@@ -1,8 +1,9 @@
 //! Hashing passwords with argon2id (RFC 9106), exactly once an attempt and never more at a time than there are cores.
 //!
-//! Who waits, waits in a bounded queue and not for long (2 s, unless the settings say otherwise). A hash that has begun is
-//! finished even if nobody waits for it any more: its permit goes with it to the blocking pool, so that clients which go away
-//! cannot pile up work. The memory for comparisons is got once for each that may run at a time, and used again: an allocator
+//! Who waits, waits in a bounded queue and not for long (2 s, unless the settings say otherwise). Who would not get its turn
+//! by then, as long as hashes take now, is turned away at the door: to be told so costs neither it nor us anything. A hash
+//! that has begun is finished even if nobody waits for it any more: its permit goes with it to the blocking pool, so that
+//! clients which go away cannot pile up work. Memory is got once for each that may run at a time, and used again: an allocator
 //! that is asked for so much over and over keeps many times of it.
 
 use std::{
@@ -11,15 +12,21 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use argon2::{
-    ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher as _, Version,
-    password_hash::{self, phc::Output},
+    ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, Version,
+    password_hash::{
+        self,
+        phc::{Output, ParamsString, Salt},
+    },
 };
 use metrics::{Counter, Gauge};
-use tokio::{sync::Semaphore, task, time};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task, time,
+};
 
 use crate::{
     domain::password::Password,
@@ -80,9 +87,12 @@ pub struct Verdict {
 #[derive(Debug, Clone)]
 pub struct Hashing {
     params: Params,
+    concurrent: usize,
     turns: Arc<Semaphore>,
+    capacity: usize,
     places: Arc<Semaphore>,
     max_wait: Duration,
+    hash_time: Arc<HashTime>,
     count: Arc<AtomicU64>,
     counted: Counter,
     waiting: Gauge,
@@ -91,6 +101,12 @@ pub struct Hashing {
 
 /// What argon2 works in.
 type Memory = Vec<Block>;
+
+/// A place among those who hash or wait for their turn, until dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
 
 impl Hashing {
     /// `INTERNAL` where the settings are below the floor or above the cap.
@@ -114,9 +130,12 @@ impl Hashing {
         let places = concurrent.saturating_add(queue).min(Semaphore::MAX_PERMITS);
         Ok(Self {
             params,
+            concurrent,
             turns: Arc::new(Semaphore::new(concurrent.min(places))),
+            capacity: places,
             places: Arc::new(Semaphore::new(places)),
             max_wait,
+            hash_time: Arc::default(),
             count: Arc::default(),
             counted: metrics::counter!(names::HASHES),
             waiting: metrics::gauge!(names::HASHING_QUEUE),
@@ -124,13 +143,35 @@ impl Hashing {
         })
     }
 
+    /// A place, before any other work is done for who wants it. `OVERLOADED` at once where none is left, or where those before
+    /// it would take more than half of the time that it may wait: should they take longer than the last ones did, it still
+    /// has its turn.
+    pub fn enter(&self) -> Result<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned();
+        let place = Place {
+            _permit: permit.map_err(|_| overloaded())?,
+        };
+        let taken = self.capacity - self.places.available_permits();
+        let rounds = taken.saturating_sub(1) / self.concurrent;
+        let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
+        if self.hash_time.lately().saturating_mul(rounds) > self.max_wait / 2 {
+            return Err(overloaded());
+        }
+        Ok(place)
+    }
+
     /// Compares a password with a stored hash. Where there is none, or none that can be read, a hash of today's cost is made
     /// all the same, so that this is not seen from outside. `OVERLOADED` where its turn does not come in time.
-    pub async fn verify(&self, password: &Password, stored: Option<&str>) -> Result<Verdict> {
+    pub async fn verify(
+        &self,
+        place: Place,
+        password: &Password,
+        stored: Option<&str>,
+    ) -> Result<Verdict> {
         let password = password.clone();
         let Some(stored) = stored.and_then(readable) else {
             let params = self.params.clone();
-            self.run_in_memory(move |memory| dummy(params, &password, memory))
+            self.run_in_memory(place, move |memory| dummy(params, &password, memory))
                 .await?;
             return Ok(Verdict {
                 matches: false,
@@ -139,7 +180,7 @@ impl Hashing {
         };
         let needs_rehash = !at_least(cost(&stored)?, self.cost());
         let matches = self
-            .run_in_memory(move |memory| compare(&password, &stored, memory))
+            .run_in_memory(place, move |memory| compare(&password, &stored, memory))
             .await?;
         Ok(Verdict {
             matches,
@@ -151,11 +192,8 @@ impl Hashing {
     pub async fn hash(&self, password: &Password) -> Result<String> {
         let (password, params) = (password.clone(), self.params.clone());
         let salt = random::bytes::<16>()?;
-        self.run(move || {
-            argon2id(params)
-                .hash_password_with_salt(password.as_bytes(), &salt)
-                .map(|hash| hash.to_string())
-                .map_err(failed)
+        self.run_in_memory(self.enter()?, move |memory| {
+            make(params, &password, &salt, memory)
         })
         .await
     }
@@ -169,20 +207,21 @@ impl Hashing {
         cost_of(&self.params)
     }
 
-    /// Runs one comparison in memory that is kept for the next one.
+    /// Runs one hash in memory that is kept for the next one.
     async fn run_in_memory<T: Send + 'static>(
         &self,
-        compare: impl FnOnce(&mut Memory) -> Result<T> + Send + 'static,
+        place: Place,
+        hash: impl FnOnce(&mut Memory) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let spare = Arc::clone(&self.spare);
-        self.run(move || {
+        self.run(place, move || {
             let lock = || spare.lock().unwrap_or_else(PoisonError::into_inner);
             let mut memory = lock().pop().unwrap_or_default();
-            let compared = compare(&mut memory);
+            let hashed = hash(&mut memory);
             // Whoever could read its beginning could guess passwords without the work.
             memory.fill(Block::default());
             lock().push(memory);
-            compared
+            hashed
         })
         .await
     }
@@ -190,10 +229,9 @@ impl Hashing {
     /// Runs one hash on the blocking pool when its turn has come.
     async fn run<T: Send + 'static>(
         &self,
+        place: Place,
         hash: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let place = Arc::clone(&self.places);
-        let place = place.try_acquire_owned().map_err(|_| overloaded())?;
         let turn = Arc::clone(&self.turns).acquire_owned();
         let waiting = Waiting::begin(&self.waiting);
         let Ok(Ok(turn)) = time::timeout(self.max_wait, turn).await else {
@@ -201,14 +239,40 @@ impl Hashing {
         };
         drop(waiting);
         let (count, counted) = (Arc::clone(&self.count), self.counted.clone());
+        let hash_time = Arc::clone(&self.hash_time);
         task::spawn_blocking(move || {
             let _until_done = (place, turn);
             count.fetch_add(1, Ordering::Relaxed);
             counted.increment(1);
-            hash()
+            let begun = Instant::now();
+            let hashed = hash();
+            hash_time.note(begun.elapsed());
+            hashed
         })
         .await
         .map_err(|error| Error::internal("hashing a password did not end").because(error))?
+    }
+}
+
+/// How long a hash takes while others are made beside it, in nanoseconds; 0 before the first. Each counts for an eighth.
+#[derive(Debug, Default)]
+struct HashTime(AtomicU64);
+
+impl HashTime {
+    fn note(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let known = self.0.load(Ordering::Relaxed);
+        let now = if known == 0 {
+            took
+        } else {
+            known - known / 8 + took / 8
+        };
+        // Of two that end together one may not count.
+        self.0.store(now, Ordering::Relaxed);
+    }
+
+    fn lately(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -238,6 +302,21 @@ fn failed(error: password_hash::Error) -> Error {
 
 fn argon2id(params: Params) -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// A new hash, as a PHC string.
+fn make(params: Params, password: &Password, salt: &[u8], memory: &mut Memory) -> Result<String> {
+    let described = ParamsString::try_from(&params).map_err(failed)?;
+    let mut out = [0; Params::DEFAULT_OUTPUT_LEN];
+    fill(params, password, salt, &mut out, memory)?;
+    let hash = PasswordHash {
+        algorithm: ARGON2ID_IDENT,
+        version: Some(Version::V0x13.into()),
+        params: described,
+        salt: Some(Salt::new(salt).map_err(|error| failed(error.into()))?),
+        hash: Some(Output::new(&out).map_err(|error| failed(error.into()))?),
+    };
+    Ok(hash.to_string())
 }
 
 /// As much work as a comparison, for nothing.
@@ -321,6 +400,10 @@ mod tests {
         Password::presented(text.to_owned(), "password").unwrap()
     }
 
+    fn enter(hashing: &Hashing) -> Place {
+        hashing.enter().unwrap()
+    }
+
     const NO: Verdict = Verdict {
         matches: false,
         needs_rehash: false,
@@ -334,7 +417,9 @@ mod tests {
             stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{stored}"
         );
-        let right = hashing.verify(&password("right"), Some(&stored)).await;
+        let right = hashing
+            .verify(enter(&hashing), &password("right"), Some(&stored))
+            .await;
         assert!(right.unwrap().matches);
         assert_eq!(hashing.count(), 2);
         let expensive = stored.replace("m=19456", "m=4194304");
@@ -349,10 +434,29 @@ mod tests {
             ("right", Some(&foreign)),
         ];
         for (index, (text, stored)) in attempts.into_iter().enumerate() {
-            let verdict = hashing.verify(&password(text), stored).await.unwrap();
+            let verdict = hashing
+                .verify(enter(&hashing), &password(text), stored)
+                .await
+                .unwrap();
             assert_eq!(verdict, NO, "{text} {stored:?}");
             assert_eq!(hashing.count(), index as u64 + 3);
         }
+    }
+
+    #[tokio::test]
+    async fn however_many_hashes_are_made_memory_is_kept_for_those_at_a_time() {
+        let hashing = hashing(1, 1);
+        let mut stored = String::new();
+        for _ in 0..3 {
+            stored = hashing.hash(&password("right")).await.unwrap();
+        }
+        let verdict = hashing
+            .verify(enter(&hashing), &password("right"), Some(&stored))
+            .await;
+        assert!(verdict.unwrap().matches);
+        let kept = hashing.spare.lock().unwrap();
+        let blocks: Vec<usize> = kept.iter().map(Vec::len).collect();
+        assert_eq!(blocks, [hashing.params.block_count()]);
     }
 
     #[tokio::test]
@@ -369,7 +473,9 @@ mod tests {
             (&weak, &weak, false),
         ] {
             let stored = maker.hash(&password("right")).await.unwrap();
-            let verdict = judge.verify(&password("right"), Some(&stored)).await;
+            let verdict = judge
+                .verify(enter(judge), &password("right"), Some(&stored))
+                .await;
             let expected = Verdict {
                 matches: true,
                 needs_rehash,
@@ -402,11 +508,12 @@ mod tests {
         let mut hashing = hashing(1, 1);
         hashing.max_wait = Duration::from_millis(20);
         let (release, released) = mpsc::channel::<()>();
-        let first = hashing.run(move || Ok(released.recv().is_err()));
+        let first = hashing.run(enter(&hashing), move || Ok(released.recv().is_err()));
         let outcome = async {
-            // Both places are looked for before either waits: one for the queue, none for the last.
-            let (waited, refused) = tokio::join!(hashing.run(|| Ok(())), hashing.run(|| Ok(())));
-            for error in [waited.unwrap_err(), refused.unwrap_err()] {
+            // One place in the queue, and none for the last.
+            let waited = hashing.run(enter(&hashing), || Ok(()));
+            let refused = hashing.enter();
+            for error in [waited.await.unwrap_err(), refused.unwrap_err()] {
                 assert_eq!(error.reason(), Reason::Overloaded);
                 assert_eq!(error.retry_delay(), Some(STAY_AWAY));
             }
@@ -414,8 +521,46 @@ mod tests {
         };
         let (first, ()) = tokio::join!(first, outcome);
         assert!(first.unwrap());
-        hashing.run(|| Ok(())).await.unwrap();
+        hashing.run(enter(&hashing), || Ok(())).await.unwrap();
         assert_eq!(hashing.count(), 2);
+    }
+
+    #[test]
+    fn who_would_not_get_its_turn_in_time_is_turned_away_at_the_door() {
+        let mut hashing = hashing(2, 16);
+        hashing.max_wait = Duration::from_secs(2);
+        hashing.hash_time.note(Duration::from_millis(400));
+        // Two who hash, and two rounds of two who wait: 0, 400 and 800 ms. The next would have to wait for 1200.
+        let mut inside: Vec<Place> = (0..6).map(|_| enter(&hashing)).collect();
+        let error = hashing.enter().unwrap_err();
+        assert_eq!(error.reason(), Reason::Overloaded);
+        assert_eq!(error.retry_delay(), Some(STAY_AWAY));
+        inside.pop();
+        inside.push(enter(&hashing));
+        assert!(hashing.enter().is_err());
+    }
+
+    #[test]
+    fn who_finds_nobody_before_it_is_let_in_however_long_hashes_take() {
+        let hashing = hashing(2, 16);
+        hashing.hash_time.note(Duration::from_mins(1));
+        let _inside = [enter(&hashing), enter(&hashing)];
+        assert!(hashing.enter().is_err());
+    }
+
+    #[tokio::test]
+    async fn the_door_goes_by_how_long_hashes_take_now() {
+        let hashing = hashing(1, 16);
+        assert_eq!(hashing.hash_time.lately(), Duration::ZERO);
+        hashing.hash(&password("right")).await.unwrap();
+        assert!(hashing.hash_time.lately() > Duration::ZERO);
+        for (taking, expected) in [(800, 750..=800), (80, 80..=90)] {
+            for _ in 0..64 {
+                hashing.hash_time.note(Duration::from_millis(taking));
+            }
+            let found = hashing.hash_time.lately().as_millis();
+            assert!(expected.contains(&found), "{found} ms");
+        }
     }
 
     #[tokio::test]
@@ -423,7 +568,7 @@ mod tests {
         let hashing = hashing(1, 0);
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (release, released) = mpsc::channel::<()>();
-        let abandoned = hashing.run(move || {
+        let abandoned = hashing.run(enter(&hashing), move || {
             assert!(begun.send(()).is_ok());
             Ok(released.recv().is_err())
         });
@@ -432,7 +577,7 @@ mod tests {
             _ = abandoned => panic!("it waits to be released"),
             begun = has_begun => begun.unwrap(),
         }
-        let error = hashing.run(|| Ok(())).await.unwrap_err();
+        let error = hashing.enter().unwrap_err();
         assert_eq!(error.reason(), Reason::Overloaded);
         drop(release);
         let _done = hashing.places.acquire().await.unwrap();

@@ -6,6 +6,7 @@ pub mod counts;
 pub mod hashing;
 pub mod throttle;
 
+use self::hashing::Place;
 use super::{Authority, Call, caller::Caller};
 use crate::{
     domain::{
@@ -17,15 +18,25 @@ use crate::{
     storage,
 };
 
+/// A place among those who sign in. `OVERLOADED`, before anything is read or written, where there are too many.
+pub fn enter(authority: &Authority) -> Result<Place> {
+    let place = authority.hashing.enter();
+    if place.is_err() {
+        authority.sign_ins.count(&place);
+    }
+    place
+}
+
 /// The user who has this name and password. UNAUTHENTICATED, after the same work, where there is none.
 pub async fn sign_in(
     authority: &Authority,
+    place: Place,
     username: &str,
     password: String,
     call: &Call,
 ) -> Result<UserId> {
     let password = Password::presented(password, "password.password")?;
-    let checked = check(authority, username, &password, Purpose::Token, call).await?;
+    let checked = check(authority, place, username, &password, Purpose::Token, call).await?;
     if checked.needs_rehash {
         renew_hash(authority, &checked.secret, &password).await;
     }
@@ -53,12 +64,13 @@ pub struct Checked {
 /// Compares a password, where the throttle lets it. UNAUTHENTICATED, after the same work, where it is not the right one.
 pub async fn check(
     authority: &Authority,
+    place: Place,
     username: &str,
     password: &Password,
     purpose: Purpose<'_>,
     call: &Call,
 ) -> Result<Checked> {
-    let checked = attempt(authority, username, password, call).await;
+    let checked = attempt(authority, place, username, password, call).await;
     authority.sign_ins.count(&checked);
     if let Err(error) = &checked {
         let now = authority.clock.now();
@@ -70,12 +82,13 @@ pub async fn check(
 
 async fn attempt(
     authority: &Authority,
+    place: Place,
     username: &str,
     password: &Password,
     call: &Call,
 ) -> Result<Checked> {
     let attempt = throttle::begin(authority, username, call).await?;
-    let compared = compare(authority, username, password).await;
+    let compared = compare(authority, place, username, password).await;
     let outcome = match &compared {
         Ok(_) => Outcome::Right,
         Err(error) if error.reason() == Reason::CredentialsInvalid => Outcome::Wrong,
@@ -86,7 +99,12 @@ async fn attempt(
 }
 
 /// The name may belong to nobody, or have no form of a name at all: nothing returns before the hash.
-async fn compare(authority: &Authority, username: &str, password: &Password) -> Result<Checked> {
+async fn compare(
+    authority: &Authority,
+    place: Place,
+    username: &str,
+    password: &Password,
+) -> Result<Checked> {
     let secret = match Username::parse(username, "username") {
         Ok(name) => storage::users::sign_in_secret(authority.db.reader(), &name).await?,
         Err(_) => None,
@@ -94,7 +112,7 @@ async fn compare(authority: &Authority, username: &str, password: &Password) -> 
     let stored = secret
         .as_ref()
         .and_then(|secret| secret.password_hash.as_deref());
-    let verdict = authority.hashing.verify(password, stored).await?;
+    let verdict = authority.hashing.verify(place, password, stored).await?;
     let secret = secret
         .filter(|secret| verdict.matches && !secret.disabled)
         .ok_or_else(Error::credentials_invalid)?;

@@ -44,7 +44,7 @@ impl Wanted {
 }
 
 /// Signs a user in. UNAUTHENTICATED alike for an unknown user, a wrong password, a disabled user and one without a password;
-/// RESOURCE_EXHAUSTED where too many failed before.
+/// RESOURCE_EXHAUSTED where too many failed before, or too many sign in now.
 pub async fn for_password(
     authority: &Authority,
     username: &str,
@@ -52,9 +52,10 @@ pub async fn for_password(
     wanted: &Wanted,
     call: &Call,
 ) -> Result<IssuedToken> {
+    let place = sign_in::enter(authority)?;
     // Before the first row is read: whatever changes from here on has a later place than the token's `rev`.
     let rev = authority.log.head().await?;
-    let user = sign_in::sign_in(authority, username, password, call).await?;
+    let user = sign_in::sign_in(authority, place, username, password, call).await?;
     authority
         .last_use
         .note_sign_in(&user, authority.clock.now());
