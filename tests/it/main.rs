@@ -39,6 +39,7 @@ mod escalation;
 mod floods;
 mod forgery;
 mod garbled_places;
+mod history;
 mod hostile_text;
 mod immediate;
 mod introspect;

@@ -21,7 +21,7 @@ async fn three(test: impl AsyncFnOnce([&Server; 3], PgConnection)) {
         return;
     };
     let first = Server::start(database).await;
-    let (second, third) = tokio::join!(first.beside(), first.beside());
+    let (second, third) = tokio::join!(Box::pin(first.beside()), Box::pin(first.beside()));
     let connection = postgres(&first.database).await.unwrap();
     test([&first, &second, &third], connection).await;
     third.stop().await;

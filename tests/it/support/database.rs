@@ -57,6 +57,17 @@ impl TestDatabase {
         }
     }
 
+    /// The same database by way of another port of this machine. PostgreSQL only.
+    pub(crate) fn through(&self, port: u16) -> Self {
+        let mut through = self.shared();
+        if let Some(url) = &mut through.url {
+            let (before, database) = url.rsplit_once('/').unwrap();
+            let user = before.rsplit_once('@').map_or(before, |(user, _)| user);
+            *url = format!("{user}@127.0.0.1:{port}/{database}");
+        }
+        through
+    }
+
     /// Where it is; none on SQLite.
     pub(crate) fn url(&self) -> Option<&str> {
         self.url.as_deref()

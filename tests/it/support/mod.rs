@@ -42,7 +42,7 @@ pub(crate) use ask::{
     create_key, exchange_request, fields, introspect_request, key, metadata_of, minutes, refused,
     rotate_key, rotate_request, seconds,
 };
-pub(crate) use counts::Count;
+pub(crate) use counts::{Count, long_run};
 pub(crate) use database::{Engine, TestDatabase};
 pub(crate) use dice::Dice;
 pub(crate) use forge::{Forger, claims_of, unsigned};

@@ -32,6 +32,14 @@ impl Server {
 }
 
 impl Operator {
+    /// Whoever holds a token of `admin`, at a server.
+    pub(crate) fn at(channel: Channel, token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            channel,
+        }
+    }
+
     pub(crate) fn spaces(&self) -> SpaceServiceClient<Channel> {
         SpaceServiceClient::new(self.channel.clone())
     }

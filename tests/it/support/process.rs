@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use super::TestDatabase;
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Child,
+    child: Mutex<Child>,
     /// From its start until it said where it listens.
     pub(crate) started_in: Duration,
     grpc: String,
@@ -53,7 +54,7 @@ impl Process {
                 // What else it says is read, so that it never waits for a reader.
                 std::thread::spawn(move || lines.for_each(drop));
                 return Ok(Self {
-                    child,
+                    child: Mutex::new(child),
                     started_in: begun.elapsed(),
                     grpc,
                 });
@@ -66,9 +67,20 @@ impl Process {
     }
 
     /// Ends it as the kernel does when memory runs out: nothing of it gets to do anything more.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub(crate) fn kill(self) {
+        let mut child = self.child();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks it to end.
+    pub(crate) fn end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.child().try_wait().unwrap().is_some()
     }
 
     /// Stops it where it is, as a debugger or a machine that is moved does.
@@ -82,8 +94,12 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).unwrap();
+        let pid = i32::try_from(self.child().id()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn connect(&self) -> Channel {
@@ -92,6 +108,13 @@ impl Process {
             .connect()
             .await
             .unwrap()
+    }
+
+    /// Connects when it is first asked, and again where the connection was lost.
+    pub(crate) fn connect_lazily(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.grpc))
+            .unwrap()
+            .connect_lazy()
     }
 
     pub(crate) async fn tokens(&self) -> TokenServiceClient<Channel> {
@@ -110,8 +133,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // It has ended already where it was killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = self.child();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

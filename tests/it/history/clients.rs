@@ -1,0 +1,218 @@
+//! Who asks: storytellers, each of whom has tokens made, used and ended, and asks everywhere before and after; and who asks one
+//! place again and again about what is alive and what is dead, whether or not it answers.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+use super::{
+    calls::{Means, PAUSE, Place},
+    cluster::At,
+    record::{Form, Subject},
+    world::{Fate, Held, ROLE, User, World},
+};
+use crate::support::Dice;
+
+/// How often a place is asked.
+const ASKED_EVERY: u64 = 120;
+/// How many of these calls may be without an answer: fewer than a connection carries.
+const UNANSWERED: usize = 64;
+
+/// Tells one story after the other until the world stops.
+pub(super) async fn tell_stories(world: Arc<World>, mut dice: Dice) {
+    while !world.stop.is_cancelled() {
+        if dice.below(5) == 0 {
+            story_of_far_user(&world, &mut dice).await;
+        } else {
+            story_of_key(&world, &mut dice).await;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// An API key, JWTs made of it and of a sign-in, and the end of some of them.
+async fn story_of_key(world: &Arc<World>, dice: &mut Dice) {
+    let user = one_of(&world.users, dice).clone();
+    let Some(key) = world.make_key(&world.anywhere(dice).await, &user).await else {
+        return;
+    };
+    let mut tokens = vec![key.clone()];
+    for _ in 0..2 {
+        tokens.extend(world.exchange(&world.anywhere(dice).await, &key).await);
+    }
+    if dice.below(4) == 0 {
+        tokens.extend(world.sign_in(&world.anywhere(dice).await, &user, 0).await);
+    }
+    if dice.below(5) == 0 {
+        world.restore_role(&world.anywhere(dice).await, &user).await;
+    }
+    ask_everywhere(world, &tokens, None).await;
+    let jwt = tokens[1..].last().cloned();
+    let place = match jwt {
+        Some(jwt) if dice.below(6) == 0 => {
+            let (new, place) = world.rotate(&world.anywhere(dice).await, &jwt).await;
+            tokens.extend(new);
+            place
+        }
+        jwt => {
+            let means = means(world, dice, &user, &key, jwt.as_ref());
+            end(world, dice, &means).await
+        }
+    };
+    ask_after(world, dice, &tokens, place);
+    // Whatever its end was, it comes to one.
+    if dice.below(2) == 0 {
+        let place = end(world, dice, &Means::RevokeToken(key)).await;
+        ask_after(world, dice, &tokens, place);
+    }
+}
+
+/// JWTs of somebody who acts in several spaces, all ended by one change.
+async fn story_of_far_user(world: &Arc<World>, dice: &mut Dice) {
+    let user = one_of(&world.far_users, dice).clone();
+    let mut tokens = Vec::new();
+    for space in 0..2 {
+        tokens.extend(
+            world
+                .sign_in(&world.anywhere(dice).await, &user, space)
+                .await,
+        );
+    }
+    if tokens.is_empty() {
+        return;
+    }
+    ask_everywhere(world, &tokens, None).await;
+    let place = end(world, dice, &Means::ResetPassword(user)).await;
+    ask_after(world, dice, &tokens, place);
+}
+
+/// A way to end something of a story.
+fn means(world: &World, dice: &mut Dice, user: &User, key: &Held, jwt: Option<&Held>) -> Means {
+    let home = world.spaces[0].to_string();
+    let form = |held: &Held| world.record().tokens[held.number].form.clone();
+    let Form::ApiKey { id: key_id } = form(key) else {
+        unreachable!("a key is one");
+    };
+    if let Some(jwt) = jwt
+        && let Form::Jwt { id, session, .. } = form(jwt)
+    {
+        match dice.below(20) {
+            0..5 => return Means::RevokeToken(jwt.clone()),
+            5..8 => return Means::CreateRevocation(Subject::Session(session)),
+            8..10 => return Means::CreateRevocation(Subject::Token(id)),
+            _ => {}
+        }
+    }
+    match dice.below(10) {
+        0..2 => Means::RevokeApiKey(key_id),
+        2 => Means::CreateRevocation(Subject::ApiKey(key_id)),
+        3 => Means::DisableApiKey(key_id),
+        4..6 => Means::CreateRevocation(Subject::User {
+            id: user.id.to_string(),
+            spaces: vec![home],
+            api_keys: dice.below(2) == 0,
+        }),
+        6 => Means::NarrowRole,
+        7 => Means::CreateRevocation(Subject::Role {
+            space: home,
+            name: ROLE.to_owned(),
+        }),
+        _ => Means::UnassignRole(user.clone()),
+    }
+}
+
+/// Ends something, at another place where one does not answer, and now and then twice at once.
+async fn end(world: &Arc<World>, dice: &mut Dice, means: &Means) -> Option<Place> {
+    if dice.below(6) == 0 {
+        let pending = world.pending.clone();
+        let (world, at, means) = (Arc::clone(world), world.anywhere(dice).await, means.clone());
+        let again = async move { drop(world.revoke(&at, &means, true).await) };
+        pending.spawn(again);
+    }
+    let wait = dice.below(5) > 0;
+    for _ in 0..3 {
+        let at = world.anywhere(dice).await;
+        let place = world.revoke(&at, means, wait).await;
+        if place.is_some() || world.stop.is_cancelled() {
+            return place;
+        }
+    }
+    None
+}
+
+/// Asks everywhere about what may be dead now, and does not wait for the answers.
+fn ask_after(world: &Arc<World>, dice: &mut Dice, tokens: &[Held], place: Option<Place>) {
+    let effective = place.as_ref().is_some_and(|place| place.effective);
+    if effective {
+        for token in tokens {
+            world.remember(Fate::Dead, token);
+        }
+    }
+    let with_cursor = !effective || dice.below(3) == 0;
+    let after = place.filter(|place| with_cursor && place.position > 0);
+    for at in world.cluster.running() {
+        let (asking, tokens, after) = (Arc::clone(world), tokens.to_vec(), after.clone());
+        let one = tokens[usize::try_from(dice.below(tokens.len() as u64)).unwrap()].clone();
+        let exchanges = dice.below(4) == 0;
+        world.pending.spawn(async move {
+            asking.introspect(&at, &tokens, after.as_ref()).await;
+            use_as_holder(&asking, &at, &one, exchanges).await;
+        });
+    }
+}
+
+/// Presents a token as its holder does.
+async fn use_as_holder(world: &World, at: &At, token: &Held, exchanges: bool) {
+    let form = world.record().tokens[token.number].form.clone();
+    match form {
+        Form::ApiKey { .. } if exchanges => drop(world.exchange(at, token).await),
+        Form::ApiKey { .. } | Form::Jwt { .. } => world.as_caller(at, token).await,
+    }
+}
+
+/// Asks everywhere, and waits a while for the answers: what was asked about is remembered there.
+async fn ask_everywhere(world: &Arc<World>, tokens: &[Held], after: Option<&Place>) {
+    let mut asking = tokio::task::JoinSet::new();
+    for at in world.cluster.running() {
+        let (world, tokens, after) = (Arc::clone(world), tokens.to_vec(), after.cloned());
+        let ask = async move { world.introspect(&at, &tokens, after.as_ref()).await };
+        asking.spawn(ask);
+    }
+    let all = async { while asking.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(Duration::from_millis(300), all).await;
+    asking.detach_all();
+}
+
+/// Asks one place about the newest of the dead and of the living, whether or not it has answered before.
+pub(super) async fn ask_one_place(world: Arc<World>, slot: usize, mut dice: Dice) {
+    let unanswered = Arc::new(Semaphore::new(UNANSWERED));
+    while !world.stop.is_cancelled() {
+        tokio::time::sleep(Duration::from_millis(dice.below(ASKED_EVERY))).await;
+        let Some(at) = world.cluster.slots[slot].at() else {
+            continue;
+        };
+        let fate = match dice.below(3) {
+            0 => Fate::Live,
+            _ => Fate::Dead,
+        };
+        let (Some(token), Ok(turn)) = (
+            world.any(fate, &mut dice),
+            Arc::clone(&unanswered).try_acquire_owned(),
+        ) else {
+            continue;
+        };
+        let (asking, as_holder) = (Arc::clone(&world), dice.below(4) == 0);
+        world.pending.spawn(async move {
+            if as_holder {
+                asking.as_caller(&at, &token).await;
+            } else {
+                asking.introspect(&at, &[token], None).await;
+            }
+            drop(turn);
+        });
+    }
+}
+
+fn one_of<'a, T>(things: &'a [T], dice: &mut Dice) -> &'a T {
+    &things[usize::try_from(dice.below(things.len() as u64)).unwrap()]
+}

@@ -1,0 +1,172 @@
+//! A history of what servers over one PostgreSQL database did while they were stopped, killed and cut off, and whether it is one
+//! that the promises allow.
+//!
+//! `record` is what happened, as plain data; `validators` says what must hold of it, one function a promise. `world` is what
+//! everybody knows; `calls` makes each call and notes it, `clients` decide what to call, `subscribers` watch. `cluster` is the
+//! servers, each behind a `proxy`; `faults` is what is done to them. `figures` counts. See `docs/testing.md`.
+
+mod calls;
+mod clients;
+mod cluster;
+mod faults;
+mod figures;
+mod proxy;
+mod record;
+mod subscribers;
+mod validators;
+mod world;
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use self::{
+    cluster::{Cluster, STANDING},
+    figures::Figures,
+    record::{How, Record, Subscriber},
+    world::{Held, World},
+};
+use crate::support::{Dice, Engine, TestDatabase, eventually, long_run, spawn};
+
+const STORYTELLERS: u64 = 12;
+const SUBSCRIBERS: usize = 3;
+
+/// Of a run that is not told how long to go on, and with what seed.
+const SHORT: Duration = Duration::from_secs(15);
+const SEED: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_history_of_servers_that_are_stopped_killed_and_cut_off_keeps_every_promise() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let long = long_run();
+    let (seed, duration) = long.unwrap_or((SEED, SHORT));
+    let cluster = Cluster::start(database).await;
+    let world = World::make(cluster, long.is_some()).await;
+    let subscribers = live_through(&world, seed, duration).await;
+    settle(&world, subscribers).await;
+    let record = std::mem::take(&mut *world.record());
+    let figures = Figures::of(&record);
+    eprintln!("seed {seed}\n{figures}");
+    let violations = told(&record);
+    assert!(violations.is_empty(), "seed {seed}\n{violations}");
+    assert_says_something(&figures);
+}
+
+/// Everything at once, until time is up; what subscribers were told meanwhile.
+async fn live_through(world: &Arc<World>, seed: u64, duration: Duration) -> Vec<Subscriber> {
+    let dice = |number: u64| Dice::seeded(seed.wrapping_mul(1000).wrapping_add(number));
+    let mut clients = Vec::new();
+    for number in 0..STORYTELLERS {
+        clients.push(spawn(clients::tell_stories(
+            Arc::clone(world),
+            dice(number),
+        )));
+    }
+    for slot in 0..world.cluster.slots.len() {
+        let dice = dice(100 + slot as u64);
+        clients.push(spawn(clients::ask_one_place(Arc::clone(world), slot, dice)));
+    }
+    let watching: Vec<_> = (0..SUBSCRIBERS)
+        .map(|number| {
+            let dice = dice(200 + number as u64);
+            spawn(subscribers::watch(Arc::clone(world), number, dice))
+        })
+        .collect();
+    let until = Instant::now() + duration;
+    tokio::join!(
+        faults::of_processes(world, dice(300), until),
+        faults::of_connections(world, dice(301), until)
+    );
+    world.stop.cancel();
+    for client in clients {
+        client.await.unwrap();
+    }
+    world.pending.close();
+    world.pending.wait().await;
+    let mut subscribers = Vec::new();
+    for watching in watching {
+        subscribers.push(watching.await.unwrap());
+    }
+    subscribers
+}
+
+/// Nothing is done to the servers any more: they answer again, subscribers catch up, and every token is asked about everywhere.
+async fn settle(world: &Arc<World>, subscribers: Vec<Subscriber>) {
+    let tokens: Vec<Held> = world.everything();
+    for at in world.cluster.running() {
+        eventually(&format!("{} answers again", at.name), async || {
+            world.introspect(&at, &tokens[..1], None).await;
+            let record = world.record();
+            record.judgements.last().unwrap().answer.is_ok()
+        })
+        .await;
+    }
+    let acknowledged = |record: &Record| {
+        let answers = record
+            .revocations
+            .iter()
+            .flat_map(|revocation| &revocation.answer);
+        answers.map(|effect| effect.position).max()
+    };
+    let head = acknowledged(&world.record()).expect("something was revoked");
+    for subscriber in subscribers {
+        let subscriber = subscribers::catch_up(world, subscriber, head).await;
+        world.record().subscribers.push(subscriber);
+    }
+    for at in world.cluster.running() {
+        for some in tokens.chunks(200) {
+            world.introspect(&at, some, None).await;
+        }
+    }
+}
+
+/// What breaks a promise; empty where nothing does.
+fn told(record: &Record) -> String {
+    let mut told = String::new();
+    for (promise, count, first) in validators::check(record) {
+        writeln!(
+            told,
+            "{promise}: broken {count} times, the first time so:\n{first}"
+        )
+        .unwrap();
+    }
+    told
+}
+
+/// Every kind of fault, of verdict and of effect occurred: a history in which nothing happens keeps every promise.
+fn assert_says_something(figures: &Figures) {
+    for kind in faults::Kind::all() {
+        assert!(
+            figures.faults.contains_key(kind.name()),
+            "no {}",
+            kind.name()
+        );
+    }
+    for how in [
+        How::Introspected,
+        How::InBatch,
+        How::AsCaller,
+        How::Exchanged,
+        How::Rotated,
+    ] {
+        assert!(figures.judgements.contains_key(&how), "no {how:?}");
+    }
+    let counts = [
+        ("active", figures.active),
+        ("inactive", figures.inactive),
+        ("unavailable", figures.unavailable),
+        ("with a cursor", figures.bookmarked),
+        ("effective", figures.effective),
+        ("not effective", figures.not_effective),
+        ("heartbeats", figures.heartbeats),
+        (
+            "streams after the first",
+            figures.legs.saturating_sub(2 * STANDING),
+        ),
+    ];
+    for (what, count) in counts {
+        assert!(count > 0, "none was {what}");
+    }
+}
