@@ -192,7 +192,7 @@ fn refused(error: Error) -> Failure {
 impl LocalCommand {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         match self {
-            Self::Serve(arguments) => serve(arguments).await,
+            Self::Serve(arguments) => Box::pin(serve(arguments)).await,
             Self::Migrate(MigrateCommand::Up(arguments)) => migrate_up(client, arguments).await,
             Self::Migrate(MigrateCommand::Status(arguments)) => migrate_status(arguments).await,
             Self::Config(ConfigCommand::Check(arguments)) => config_check(client, &arguments),
