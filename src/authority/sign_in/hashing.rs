@@ -2,9 +2,9 @@
 //!
 //! Who waits, waits in a bounded queue and not for long (2 s, unless the settings say otherwise). Who would not get its turn
 //! by then, as long as hashes take now, is turned away at the door: to be told so costs neither it nor us anything. A hash
-//! that has begun is finished even if nobody waits for it any more: its permit goes with it to the blocking pool, so that
-//! clients which go away cannot pile up work. Memory is got once for each that may run at a time, and used again: an allocator
-//! that is asked for so much over and over keeps many times of it.
+//! that has begun is finished even if nobody waits for it any more: its permit goes with it to its thread, so that clients
+//! which go away cannot pile up work. Memory is got once for each that may run at a time, and used again: an allocator that is
+//! asked for so much over and over keeps many times of it.
 
 use std::{
     sync::{
@@ -24,10 +24,11 @@ use argon2::{
 };
 use metrics::{Counter, Gauge};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task, time,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time,
 };
 
+use super::threads::Threads;
 use crate::{
     domain::password::Password,
     error::{Error, Reason, Result},
@@ -87,6 +88,7 @@ pub struct Verdict {
 #[derive(Debug, Clone)]
 pub struct Hashing {
     params: Params,
+    threads: Threads,
     concurrent: usize,
     turns: Arc<Semaphore>,
     capacity: usize,
@@ -130,6 +132,7 @@ impl Hashing {
         let places = concurrent.saturating_add(queue).min(Semaphore::MAX_PERMITS);
         Ok(Self {
             params,
+            threads: Threads::start(concurrent.min(places))?,
             concurrent,
             turns: Arc::new(Semaphore::new(concurrent.min(places))),
             capacity: places,
@@ -226,7 +229,7 @@ impl Hashing {
         .await
     }
 
-    /// Runs one hash on the blocking pool when its turn has come.
+    /// Runs one hash on a thread for hashing when its turn has come.
     async fn run<T: Send + 'static>(
         &self,
         place: Place,
@@ -240,17 +243,20 @@ impl Hashing {
         drop(waiting);
         let (count, counted) = (Arc::clone(&self.count), self.counted.clone());
         let hash_time = Arc::clone(&self.hash_time);
-        task::spawn_blocking(move || {
-            let _until_done = (place, turn);
+        let (answer, answered) = oneshot::channel();
+        self.threads.run(move || {
+            let until_done = (place, turn);
             count.fetch_add(1, Ordering::Relaxed);
             counted.increment(1);
             let begun = Instant::now();
             let hashed = hash();
             hash_time.note(begun.elapsed());
-            hashed
-        })
-        .await
-        .map_err(|error| Error::internal("hashing a password did not end").because(error))?
+            drop(until_done);
+            let _nobody_waits = answer.send(hashed);
+        });
+        answered
+            .await
+            .map_err(|error| Error::internal("hashing a password did not end").because(error))?
     }
 }
 

@@ -1,9 +1,11 @@
 //! Signing in with a name and a password: one hash an attempt, and one answer for every failure.
 //!
-//! [`throttle`] slows down who guesses; [`hashing`] keeps hashes within what the machine can do; [`counts`] is for the metrics.
+//! [`throttle`] slows down who guesses; [`hashing`] keeps hashes within what the machine can do, on `threads` that let those
+//! first that answer calls; [`counts`] is for the metrics.
 
 pub mod counts;
 pub mod hashing;
+mod threads;
 pub mod throttle;
 
 use self::hashing::Place;
