@@ -1,16 +1,16 @@
 //! Text that no name is made of, in every field of text of every method that there is: it is refused, never stumbled over.
 
-use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, ReflectMessage as _, Value};
+use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage as _, Value};
 use token_authority::proto;
 use tonic::Code;
 
 use crate::{
     support::{
         Engine, Server, TestDatabase, as_caller, both, call_any, fields, key, metadata_of,
-        password_request, reason, refused,
+        method_of, password_request, reason, refused,
     },
     walk::{World, requests},
 };
@@ -77,15 +77,7 @@ pub(crate) async fn requests_with(
     path: &str,
     text: &str,
 ) -> Vec<(String, DynamicMessage)> {
-    static POOL: LazyLock<DescriptorPool> =
-        LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTORS).unwrap());
-    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap();
-    let service = POOL.get_service_by_name(service).unwrap();
-    let mut methods = service.methods();
-    let input = methods
-        .find(|known| known.name() == method)
-        .unwrap()
-        .input();
+    let input = method_of(path).input();
     let good = requests::message(world, path).await;
     with_text(&DynamicMessage::decode(input, &*good).unwrap(), text)
 }

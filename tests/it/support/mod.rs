@@ -37,7 +37,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, transport::Channel};
 
-pub(crate) use any::call_any;
+pub(crate) use any::{answer_of, call_any, method_of};
 pub(crate) use ask::{
     create_key, exchange_request, fields, introspect_request, key, metadata_of, minutes, refused,
     rotate_key, rotate_request, seconds,
