@@ -196,7 +196,12 @@ impl World {
     }
 
     /// `IntrospectToken` of one, `BatchIntrospectTokens` of several; with the cursor of a place, if there is one.
-    pub(super) async fn introspect(&self, at: &At, tokens: &[Held], after: Option<&Place>) {
+    pub(super) async fn introspect(
+        &self,
+        at: &At,
+        tokens: &[Held],
+        after: Option<&Place>,
+    ) -> Result<(), Failure> {
         let (bookmark, min_cursor) = after
             .map(|place| (place.position, place.cursor.clone()))
             .unwrap_or_default();
@@ -223,7 +228,9 @@ impl World {
             )
         };
         let answer = answer.and_then(|told| verdicts(tokens, &told));
+        let told = answer.as_ref().map(drop).map_err(Clone::clone);
         self.note(how, at, span, bookmark, answer);
+        told
     }
 
     /// `GetCallerIdentity` with the token itself.

@@ -7,74 +7,95 @@ use tokio::sync::Semaphore;
 
 use super::{
     calls::{Means, PAUSE, Place},
-    cluster::At,
+    cluster::{At, STANDING},
     record::{Form, Subject},
     world::{Fate, Held, ROLE, User, World},
 };
 use crate::support::Dice;
 
-/// How often a place is asked.
-const ASKED_EVERY: u64 = 120;
+/// How often a place is asked, in milliseconds at most.
+const ASKED_EVERY: u64 = 60;
+/// When it is asked again about what is dead, in milliseconds at most: by then a replica may have joined.
+const LATER: u64 = 150;
 /// How many of these calls may be without an answer: fewer than a connection carries.
 const UNANSWERED: usize = 64;
 
+/// Who tells stories.
+struct Teller {
+    dice: Dice,
+    /// The replica that is never asked to do anything: whatever happens to it, some go on at their pace.
+    avoids: usize,
+}
+
+impl Teller {
+    async fn anywhere(&mut self, world: &World) -> At {
+        world.anywhere(&mut self.dice, self.avoids).await
+    }
+}
+
 /// Tells one story after the other until the world stops.
-pub(super) async fn tell_stories(world: Arc<World>, mut dice: Dice) {
+pub(super) async fn tell_stories(world: Arc<World>, number: usize, dice: Dice) {
+    let mut teller = Teller {
+        dice,
+        avoids: number % STANDING,
+    };
     while !world.stop.is_cancelled() {
-        if dice.below(5) == 0 {
-            story_of_far_user(&world, &mut dice).await;
+        if teller.dice.below(5) == 0 {
+            story_of_far_user(&world, &mut teller).await;
         } else {
-            story_of_key(&world, &mut dice).await;
+            story_of_key(&world, &mut teller).await;
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 /// An API key, JWTs made of it and of a sign-in, and the end of some of them.
-async fn story_of_key(world: &Arc<World>, dice: &mut Dice) {
-    let user = one_of(&world.users, dice).clone();
-    let Some(key) = world.make_key(&world.anywhere(dice).await, &user).await else {
+async fn story_of_key(world: &Arc<World>, teller: &mut Teller) {
+    let user = one_of(&world.users, &mut teller.dice).clone();
+    let Some(key) = world.make_key(&teller.anywhere(world).await, &user).await else {
         return;
     };
     let mut tokens = vec![key.clone()];
     for _ in 0..2 {
-        tokens.extend(world.exchange(&world.anywhere(dice).await, &key).await);
+        tokens.extend(world.exchange(&teller.anywhere(world).await, &key).await);
     }
-    if dice.below(4) == 0 {
-        tokens.extend(world.sign_in(&world.anywhere(dice).await, &user, 0).await);
+    if teller.dice.below(4) == 0 {
+        tokens.extend(world.sign_in(&teller.anywhere(world).await, &user, 0).await);
     }
-    if dice.below(5) == 0 {
-        world.restore_role(&world.anywhere(dice).await, &user).await;
+    if teller.dice.below(5) == 0 {
+        world
+            .restore_role(&teller.anywhere(world).await, &user)
+            .await;
     }
     ask_everywhere(world, &tokens, None).await;
     let jwt = tokens[1..].last().cloned();
     let place = match jwt {
-        Some(jwt) if dice.below(6) == 0 => {
-            let (new, place) = world.rotate(&world.anywhere(dice).await, &jwt).await;
+        Some(jwt) if teller.dice.below(6) == 0 => {
+            let (new, place) = world.rotate(&teller.anywhere(world).await, &jwt).await;
             tokens.extend(new);
             place
         }
         jwt => {
-            let means = means(world, dice, &user, &key, jwt.as_ref());
-            end(world, dice, &means).await
+            let means = means(world, teller, &user, &key, jwt.as_ref());
+            end(world, teller, &means).await
         }
     };
-    ask_after(world, dice, &tokens, place);
+    ask_after(world, teller, &tokens, place);
     // Whatever its end was, it comes to one.
-    if dice.below(2) == 0 {
-        let place = end(world, dice, &Means::RevokeToken(key)).await;
-        ask_after(world, dice, &tokens, place);
+    if teller.dice.below(2) == 0 {
+        let place = end(world, teller, &Means::RevokeToken(key)).await;
+        ask_after(world, teller, &tokens, place);
     }
 }
 
 /// JWTs of somebody who acts in several spaces, all ended by one change.
-async fn story_of_far_user(world: &Arc<World>, dice: &mut Dice) {
-    let user = one_of(&world.far_users, dice).clone();
+async fn story_of_far_user(world: &Arc<World>, teller: &mut Teller) {
+    let user = one_of(&world.far_users, &mut teller.dice).clone();
     let mut tokens = Vec::new();
     for space in 0..2 {
         tokens.extend(
             world
-                .sign_in(&world.anywhere(dice).await, &user, space)
+                .sign_in(&teller.anywhere(world).await, &user, space)
                 .await,
         );
     }
@@ -82,12 +103,12 @@ async fn story_of_far_user(world: &Arc<World>, dice: &mut Dice) {
         return;
     }
     ask_everywhere(world, &tokens, None).await;
-    let place = end(world, dice, &Means::ResetPassword(user)).await;
-    ask_after(world, dice, &tokens, place);
+    let place = end(world, teller, &Means::ResetPassword(user)).await;
+    ask_after(world, teller, &tokens, place);
 }
 
 /// A way to end something of a story.
-fn means(world: &World, dice: &mut Dice, user: &User, key: &Held, jwt: Option<&Held>) -> Means {
+fn means(world: &World, teller: &mut Teller, user: &User, key: &Held, jwt: Option<&Held>) -> Means {
     let home = world.spaces[0].to_string();
     let form = |held: &Held| world.record().tokens[held.number].form.clone();
     let Form::ApiKey { id: key_id } = form(key) else {
@@ -96,21 +117,21 @@ fn means(world: &World, dice: &mut Dice, user: &User, key: &Held, jwt: Option<&H
     if let Some(jwt) = jwt
         && let Form::Jwt { id, session, .. } = form(jwt)
     {
-        match dice.below(20) {
+        match teller.dice.below(20) {
             0..5 => return Means::RevokeToken(jwt.clone()),
             5..8 => return Means::CreateRevocation(Subject::Session(session)),
             8..10 => return Means::CreateRevocation(Subject::Token(id)),
             _ => {}
         }
     }
-    match dice.below(10) {
+    match teller.dice.below(10) {
         0..2 => Means::RevokeApiKey(key_id),
         2 => Means::CreateRevocation(Subject::ApiKey(key_id)),
         3 => Means::DisableApiKey(key_id),
         4..6 => Means::CreateRevocation(Subject::User {
             id: user.id.to_string(),
             spaces: vec![home],
-            api_keys: dice.below(2) == 0,
+            api_keys: teller.dice.below(2) == 0,
         }),
         6 => Means::NarrowRole,
         7 => Means::CreateRevocation(Subject::Role {
@@ -122,16 +143,20 @@ fn means(world: &World, dice: &mut Dice, user: &User, key: &Held, jwt: Option<&H
 }
 
 /// Ends something, at another place where one does not answer, and now and then twice at once.
-async fn end(world: &Arc<World>, dice: &mut Dice, means: &Means) -> Option<Place> {
-    if dice.below(6) == 0 {
+async fn end(world: &Arc<World>, teller: &mut Teller, means: &Means) -> Option<Place> {
+    if teller.dice.below(6) == 0 {
         let pending = world.pending.clone();
-        let (world, at, means) = (Arc::clone(world), world.anywhere(dice).await, means.clone());
+        let (world, at, means) = (
+            Arc::clone(world),
+            teller.anywhere(world).await,
+            means.clone(),
+        );
         let again = async move { drop(world.revoke(&at, &means, true).await) };
         pending.spawn(again);
     }
-    let wait = dice.below(5) > 0;
+    let wait = teller.dice.below(5) > 0;
     for _ in 0..3 {
-        let at = world.anywhere(dice).await;
+        let at = teller.anywhere(world).await;
         let place = world.revoke(&at, means, wait).await;
         if place.is_some() || world.stop.is_cancelled() {
             return place;
@@ -140,23 +165,26 @@ async fn end(world: &Arc<World>, dice: &mut Dice, means: &Means) -> Option<Place
     None
 }
 
-/// Asks everywhere about what may be dead now, and does not wait for the answers.
-fn ask_after(world: &Arc<World>, dice: &mut Dice, tokens: &[Held], place: Option<Place>) {
+/// Asks everywhere about what may be dead now, twice, and does not wait for the answers.
+fn ask_after(world: &Arc<World>, teller: &mut Teller, tokens: &[Held], place: Option<Place>) {
     let effective = place.as_ref().is_some_and(|place| place.effective);
     if effective {
         for token in tokens {
             world.remember(Fate::Dead, token);
         }
     }
-    let with_cursor = !effective || dice.below(3) == 0;
+    let with_cursor = !effective || teller.dice.below(3) == 0;
     let after = place.filter(|place| with_cursor && place.position > 0);
     for at in world.cluster.running() {
         let (asking, tokens, after) = (Arc::clone(world), tokens.to_vec(), after.clone());
-        let one = tokens[usize::try_from(dice.below(tokens.len() as u64)).unwrap()].clone();
-        let exchanges = dice.below(4) == 0;
+        let one = tokens[usize::try_from(teller.dice.below(tokens.len() as u64)).unwrap()].clone();
+        let exchanges = teller.dice.below(4) == 0;
+        let later = Duration::from_millis(teller.dice.below(LATER));
         world.pending.spawn(async move {
-            asking.introspect(&at, &tokens, after.as_ref()).await;
+            let _ = asking.introspect(&at, &tokens, after.as_ref()).await;
             use_as_holder(&asking, &at, &one, exchanges).await;
+            tokio::time::sleep(later).await;
+            let _ = asking.introspect(&at, &tokens, None).await;
         });
     }
 }
@@ -175,7 +203,7 @@ async fn ask_everywhere(world: &Arc<World>, tokens: &[Held], after: Option<&Plac
     let mut asking = tokio::task::JoinSet::new();
     for at in world.cluster.running() {
         let (world, tokens, after) = (Arc::clone(world), tokens.to_vec(), after.cloned());
-        let ask = async move { world.introspect(&at, &tokens, after.as_ref()).await };
+        let ask = async move { drop(world.introspect(&at, &tokens, after.as_ref()).await) };
         asking.spawn(ask);
     }
     let all = async { while asking.join_next().await.is_some() {} };
@@ -206,7 +234,7 @@ pub(super) async fn ask_one_place(world: Arc<World>, slot: usize, mut dice: Dice
             if as_holder {
                 asking.as_caller(&at, &token).await;
             } else {
-                asking.introspect(&at, &[token], None).await;
+                let _ = asking.introspect(&at, &[token], None).await;
             }
             drop(turn);
         });

@@ -10,6 +10,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use super::proxy::Proxy;
@@ -93,19 +94,15 @@ impl Cluster {
 impl Slot {
     /// Starts it, however often the database cannot be reached meanwhile.
     pub(super) async fn start(&self) {
-        let mut said = String::new();
-        let mut process = None;
-        eventually(&format!("{} starts", self.letter), async || {
+        let end = Instant::now() + JOINS_WITHIN;
+        let process = loop {
             let (database, data) = (self.database.shared(), self.data.path().to_owned());
             let starting = tokio::task::spawn_blocking(move || Process::start(&database, &data));
             match starting.await.unwrap() {
-                Ok(started) => process = Some(started),
-                Err(words) => said = words,
+                Ok(process) => break process,
+                Err(said) => assert!(Instant::now() < end, "{} ends: {said}", self.letter),
             }
-            process.is_some()
-        })
-        .await;
-        let process = process.expect(&said);
+        };
         let life = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
         let at = At {
             name: format!("{}{life}", self.letter),
@@ -155,6 +152,9 @@ fn address(url: &str) -> SocketAddr {
     let host = authority.rsplit('@').next().unwrap();
     host.to_socket_addrs().unwrap().next().unwrap()
 }
+
+/// However often the database cannot be reached while it starts.
+const JOINS_WITHIN: Duration = Duration::from_mins(1);
 
 /// Longer than any call takes that is answered at all.
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);

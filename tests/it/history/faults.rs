@@ -17,6 +17,9 @@ use super::{
 };
 use crate::support::{Dice, eventually, postgres};
 
+/// By when a replica that goes on after its lease was taken away has joined again.
+const JOINED: Duration = Duration::from_millis(1500);
+
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -132,16 +135,18 @@ async fn inflict(world: &World, kind: Kind, dice: &mut Dice) {
             } else {
                 6000
             };
-            stop(slot, between(dice, 2600, longest)).await;
+            let duration = between(dice, 2600, longest);
+            stop(slot, duration).await;
+            on_a_slow_way(slot, dice, tokio::time::sleep(JOINED)).await;
         }
         Kind::Kill => {
             slot.kill();
             tokio::time::sleep(between(dice, 0, 3000)).await;
-            slot.start().await;
+            on_a_slow_way(slot, dice, slot.start()).await;
         }
         Kind::Visit => {
             let slot = &world.cluster.slots[STANDING];
-            slot.start().await;
+            on_a_slow_way(slot, dice, slot.start()).await;
             to = slot.at().map(|at| at.name).unwrap_or_default();
             tokio::time::sleep(between(dice, 200, 3000)).await;
             slot.leave().await;
@@ -151,8 +156,15 @@ async fn inflict(world: &World, kind: Kind, dice: &mut Dice) {
             terminate(world, whose).await;
         }
         Kind::Cut => weather(slot, Weather::Cut, between(dice, 100, 4000)).await,
-        Kind::Silent => weather(slot, Weather::Silent, between(dice, 100, 5000)).await,
-        Kind::Deaf => weather(slot, Weather::Deaf, between(dice, 100, 5000)).await,
+        Kind::Silent | Kind::Deaf => {
+            let silence = if kind == Kind::Deaf {
+                Weather::Deaf
+            } else {
+                Weather::Silent
+            };
+            weather(slot, silence, between(dice, 100, 5000)).await;
+            on_a_slow_way(slot, dice, tokio::time::sleep(JOINED)).await;
+        }
         Kind::Slow => {
             let delay = between(dice, 5, 150);
             weather(slot, Weather::Slow(delay), between(dice, 500, 3000)).await;
@@ -177,6 +189,17 @@ async fn stop(slot: &Slot, duration: Duration) {
     process.pause();
     tokio::time::sleep(duration).await;
     process.go_on();
+}
+
+/// Whoever joins does so in several steps: often each of them takes long, or only reading the log does.
+async fn on_a_slow_way(slot: &Slot, dice: &mut Dice, joining: impl Future<Output = ()>) {
+    match dice.below(4) {
+        0 => slot.proxy.set(Weather::Slow(between(dice, 10, 60))),
+        1 | 2 => slot.proxy.set(Weather::SlowTail(between(dice, 50, 120))),
+        _ => {}
+    }
+    joining.await;
+    slot.proxy.set(Weather::Fair);
 }
 
 async fn weather(slot: &Slot, weather: Weather, duration: Duration) {

@@ -1,10 +1,17 @@
 //! What stands between one replica and PostgreSQL: it passes everything on, late, one way only, or not at all.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -15,6 +22,8 @@ pub(super) enum Weather {
     Fair,
     /// What is sent is there only after a while.
     Slow(Duration),
+    /// The same, but only for what reads the log: the lease is renewed meanwhile.
+    SlowTail(Duration),
     /// Nothing passes; what is sent waits.
     Silent,
     /// PostgreSQL hears the replica, and the replica nothing.
@@ -81,31 +90,66 @@ async fn pass(client: TcpStream, postgres: SocketAddr, weather: watch::Receiver<
     let ((from_client, to_client), (from_server, to_server)) =
         (client.into_split(), server.into_split());
     let mut cut = weather.clone();
+    let is_tail = AtomicBool::new(false);
+    let way = |held_in| Way {
+        weather: weather.clone(),
+        held_in,
+        is_tail: &is_tail,
+    };
+    let there = way(&[Weather::Silent]);
+    let back = way(&[Weather::Silent, Weather::Deaf]);
     tokio::select! {
-        () = pump(from_client, to_server, weather.clone(), &[Weather::Silent]) => {}
-        () = pump(from_server, to_client, weather, &[Weather::Silent, Weather::Deaf]) => {}
+        () = there.pump(from_client, to_server) => {}
+        () = back.pump(from_server, to_client) => {}
         _ = cut.wait_for(|weather| *weather == Weather::Cut) => {}
     }
 }
 
-async fn pump(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut weather: watch::Receiver<Weather>,
-    held_in: &[Weather],
-) {
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let Ok(read @ 1..) = from.read(&mut buffer).await else {
-            return;
-        };
-        let now = *weather.borrow();
-        if let Weather::Slow(delay) = now {
-            tokio::time::sleep(delay).await;
-        }
-        let passes = weather.wait_for(|weather| !held_in.contains(weather));
-        if passes.await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
-            return;
+/// One direction of a connection.
+struct Way<'a> {
+    weather: watch::Receiver<Weather>,
+    held_in: &'static [Weather],
+    /// Whether the replica reads the log through it.
+    is_tail: &'a AtomicBool,
+}
+
+impl Way<'_> {
+    async fn pump(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let Ok(read @ 1..) = from.read(&mut buffer).await else {
+                return;
+            };
+            if says_tail(&buffer[..read]) {
+                self.is_tail.store(true, Ordering::Relaxed);
+            }
+            if let Some(delay) = self.delay() {
+                tokio::time::sleep(delay).await;
+            }
+            let passes = self
+                .weather
+                .wait_for(|weather| !self.held_in.contains(weather));
+            if passes.await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
         }
     }
+
+    fn delay(&self) -> Option<Duration> {
+        match *self.weather.borrow() {
+            Weather::Slow(delay) => Some(delay),
+            Weather::SlowTail(delay) if self.is_tail.load(Ordering::Relaxed) => Some(delay),
+            Weather::SlowTail(_)
+            | Weather::Fair
+            | Weather::Silent
+            | Weather::Deaf
+            | Weather::Cut => None,
+        }
+    }
+}
+
+/// Whether it is how the connection that reads the log introduces itself.
+fn says_tail(sent: &[u8]) -> bool {
+    const NAME: &[u8] = b"token-authority tail\0";
+    sent.windows(NAME.len()).any(|part| part == NAME)
 }

@@ -45,7 +45,7 @@ pub(super) async fn watch(world: Arc<World>, number: usize, mut dice: Dice) -> S
     let stop = watcher.world.stop.clone();
     while !stop.is_cancelled() {
         let longest = Duration::from_millis(dice.below(LONGEST));
-        let at = watcher.world.anywhere(&mut dice).await;
+        let at = watcher.world.anywhere(&mut dice, usize::MAX).await;
         let bookmark = watcher.bookmark(&mut dice);
         watcher.follow(&at, bookmark, u64::MAX, longest).await;
         tokio::time::sleep(PAUSE).await;

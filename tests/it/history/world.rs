@@ -160,12 +160,19 @@ impl World {
         tokens.push_back(held.clone());
     }
 
-    /// One of those that are remembered.
+    /// One of those that are remembered, most often one of the newest: what is wrong is so for a short while.
     pub(super) fn any(&self, fate: Fate, dice: &mut Dice) -> Option<Held> {
         let tokens = self.of_fate(fate);
-        let count = tokens.len() as u64;
-        let drawn = dice.below(count.max(1));
-        tokens.get(usize::try_from(drawn).unwrap()).cloned()
+        let count = (tokens.len() as u64).max(1);
+        let drawn = dice
+            .below(count)
+            .min(dice.below(count))
+            .min(dice.below(count));
+        tokens
+            .iter()
+            .rev()
+            .nth(usize::try_from(drawn).unwrap())
+            .cloned()
     }
 
     fn of_fate(&self, fate: Fate) -> MutexGuard<'_, VecDeque<Held>> {
@@ -176,10 +183,12 @@ impl World {
         tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of the replicas that run.
-    pub(super) async fn anywhere(&self, dice: &mut Dice) -> At {
+    /// One of the replicas that run, but not that of the slot `avoided`.
+    pub(super) async fn anywhere(&self, dice: &mut Dice, avoided: usize) -> At {
         loop {
-            let mut running = self.cluster.running();
+            let slots = self.cluster.slots.iter().enumerate();
+            let others = slots.filter(|(number, _)| *number != avoided);
+            let mut running: Vec<At> = others.filter_map(|(_, slot)| slot.at()).collect();
             if !running.is_empty() {
                 let drawn = dice.below(running.len() as u64);
                 return running.swap_remove(usize::try_from(drawn).unwrap());
