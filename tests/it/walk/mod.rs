@@ -157,7 +157,6 @@ fn letter(answer: &Result<(), Status>) -> char {
         (Code::InvalidArgument, "FIELD_INVALID") => 'I',
         (Code::Unauthenticated, "CREDENTIALS_INVALID") => '-',
         (Code::Unauthenticated, "CREDENTIALS_MISSING") => '0',
-        (Code::Unimplemented, _) => '?',
         other => panic!("{other:?}: {status:?}"),
     }
 }

@@ -1,5 +1,5 @@
 //! The table: `o`k, `N`ot found, `P`ermission missing, `E`xceeds what is held, `I`nvalid (whoever gets so far may), `-`
-//! credentials invalid, `0` no credentials, `?` not there yet. Callers in the order of [`super::CALLERS`].
+//! credentials invalid, `0` no credentials. Callers in the order of [`super::CALLERS`].
 
 const TABLE: &[(&str, &str)] = &[
     ("TokenService/IssueToken", "oooooooooooooo"),
@@ -44,7 +44,7 @@ const TABLE: &[(&str, &str)] = &[
     ("SigningKeyService/ActivateSigningKey", "0PPPPPoP-oP---"),
     ("SigningKeyService/RevokeSigningKey", "0PPPPPoP-oP---"),
     ("SystemService/GetServerInfo", "0ooooooo-oo---"),
-    ("SystemService/ListReplicas", "0PPPPP?P-?P---"),
+    ("SystemService/ListReplicas", "0PPPPPoP-oP---"),
 ];
 
 /// What a method says to each caller.
