@@ -64,6 +64,8 @@ pub(crate) fn serve(data: &Path, variables: &[(&str, &str)]) -> Command {
         serve.env(format!("TOKEN_AUTHORITY_{listener}_LISTEN"), "127.0.0.1:0");
     }
     serve.env("TOKEN_AUTHORITY_DATA_DIR", data);
+    // A slow machine is no test's concern.
+    serve.env("TOKEN_AUTHORITY_ARGON2_MAX_WAIT", "30s");
     serve.envs(variables.iter().copied());
     serve
 }

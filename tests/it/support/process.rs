@@ -39,6 +39,7 @@ impl Process {
             .env("TOKEN_AUTHORITY_HTTP_LISTEN", "off")
             .env("TOKEN_AUTHORITY_OPS_LISTEN", "off")
             .env("TOKEN_AUTHORITY_LOG_FORMAT", "json")
+            .env("TOKEN_AUTHORITY_ARGON2_MAX_WAIT", "30s")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
