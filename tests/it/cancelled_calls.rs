@@ -257,8 +257,8 @@ async fn nothing_is_left_over(server: &Server, before: &AtRest) {
     .fetch_one(&mut connection)
     .await
     .unwrap();
-    // The pool's, the lock's, the sequencer's, and this one.
-    let expected = i64::try_from(pool().open).unwrap() + 3;
+    // The pool's; those of tail, listener, sequencer, lease and barrier; and this one.
+    let expected = i64::try_from(pool().open).unwrap() + 6;
     assert!(all <= expected, "{all} connections");
 }
 
