@@ -39,8 +39,8 @@ const HEADER_LIST_MAX: u32 = 16 * 1024;
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// How many streams a client may make us reset before its connection ends (CVE-2025-8671).
 const LOCAL_RESETS_MAX: usize = 1024;
-/// How long an idle connection may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long an idle connection may take to say goodbye, and to take what was sent last.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// How long readers of streams may take for the last word when the server ends.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
