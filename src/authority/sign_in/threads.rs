@@ -11,8 +11,8 @@ use rustix::process::nice;
 
 use crate::error::{Error, Result};
 
-/// By how much nicer than the others: enough to let them go first. Where there is too little for all, a hash still gets a third of what each of them does:
-/// with much less, a busy neighbour on the machine would keep everybody from signing in.
+/// By how much nicer than the others: enough to let them go first. Where there is too little for all, a hash still gets a third
+/// of what each of them does: with much less, a busy neighbour on the machine would keep everybody from signing in.
 const NICENESS: i32 = 5;
 
 type Work = Box<dyn FnOnce() + Send>;
