@@ -22,6 +22,7 @@ mod listings;
 mod load;
 mod opaque;
 mod report;
+mod revocations;
 mod server;
 mod sign_in;
 
@@ -61,6 +62,9 @@ fn main() {
         flood::flood(&server, &client, &mut table);
     }
     for engine in Engine::to_measure() {
+        if wanted("P6") {
+            revocations::revocations(engine, &client, &mut table);
+        }
         if wanted("P10") {
             keys::unremembered(engine, &client, &mut table);
         }

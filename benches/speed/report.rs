@@ -100,6 +100,13 @@ impl Table {
         self.line(what, value.trim_end(), &format!("<= {target}  {met}"));
     }
 
+    /// How many a second, and the least that it should be.
+    pub(crate) fn at_least(&mut self, what: &str, per_second: f64, target: f64, unit: &str) {
+        let met = if per_second >= target { "met" } else { "MISSED" };
+        let value = format!("{per_second:.0} {unit}");
+        self.line(what, &value, &format!(">= {target}  {met}"));
+    }
+
     /// A figure that has no target of its own.
     pub(crate) fn figure(&mut self, what: &str, per_second: f64, unit: &str) {
         self.line(what, &format!("{per_second:.0} {unit}"), "");

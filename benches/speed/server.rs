@@ -61,7 +61,7 @@ pub(crate) struct Server {
     claims: AccessToken,
     pub(crate) runtime: Runtime,
     _data: TempDir,
-    _database: Option<Database>,
+    database: Option<Database>,
 }
 
 impl Server {
@@ -108,8 +108,13 @@ impl Server {
             claims,
             runtime,
             _data: data,
-            _database: database,
+            database,
         }
+    }
+
+    /// Of its database, on PostgreSQL.
+    pub(crate) fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(Database::url)
     }
 
     /// Makes that many JWTs of the clerk's that nobody has seen, each of a session of its own.

@@ -33,7 +33,7 @@ use self::{
     keyring::{Keyring, master_keys::MasterKeys},
     last_use::LastUse,
     page::PageSeal,
-    revocations::lag::OpenStreams,
+    revocations::{lag::OpenStreams, shared_commits::SharedCommits},
     sign_in::{counts::SignIns, hashing::Hashing, throttle::Throttle},
     signing_keys::Policy,
     tokens::verdicts::Verdicts,
@@ -78,6 +78,8 @@ pub struct Authority {
     pub pages: PageSeal,
     /// When API keys were used.
     pub last_use: LastUse,
+    /// Revocations of sessions and tokens that come at the same time.
+    pub shared_commits: SharedCommits,
     /// Who is being told of revocations.
     pub streams: OpenStreams,
     /// Refusals that the audit log does not have yet.

@@ -114,13 +114,17 @@ impl Pending {
         decision: &Decision,
         now: Timestamp,
     ) -> Result<()> {
-        self.wait_for(event_id, false);
-        self.kills |= decision.kind == Kind::Revocation;
-        let forget_time = now + FORGET_AFTER;
-        let made =
-            revocation_log::append(transaction, event_id, decision, now, forget_time).await?;
-        self.first.get_or_insert_with(|| (event_id.clone(), made));
+        let appended = [(event_id, decision)];
+        let made = revocation_log::append(transaction, &appended, now, FORGET_AFTER).await?;
+        self.expect(event_id, decision.kind, made);
         Ok(())
+    }
+
+    /// An entry of this id was appended with those of others, and dated so; it is not committed yet.
+    pub fn expect(&mut self, event_id: &EventId, kind: Kind, made: Timestamp) {
+        self.wait_for(event_id, false);
+        self.kills |= kind == Kind::Revocation;
+        self.first.get_or_insert_with(|| (event_id.clone(), made));
     }
 
     /// Waits for an entry that was appended earlier: whoever revokes what is already revoked.

@@ -29,7 +29,7 @@ use crate::{
         },
         last_use::{self, LastUse},
         page::PageSeal,
-        revocations::lag::OpenStreams,
+        revocations::{lag::OpenStreams, shared_commits::SharedCommits},
         sign_in::{
             counts::SignIns,
             hashing::{Hashing, HashingSettings},
@@ -163,6 +163,7 @@ pub async fn open(
         sign_ins: SignIns::default(),
         last_use: LastUse::default(),
         throttle: Throttle::new(&*throttle_key, settings.sign_in.trusted_networks.clone()),
+        shared_commits: SharedCommits::start(&db, &log, &clock, tasks, stop),
         streams: OpenStreams::default(),
         refusals: Refusals::default(),
         db,

@@ -65,10 +65,7 @@ enum Meaning {
 fn classify(error: &DbErr) -> Error {
     let cause = Cause::of(error);
     match meaning(error) {
-        Meaning::Unavailable => {
-            Error::new(Reason::DatabaseUnavailable, "the database is not available")
-                .retry_after(RETRY_AFTER)
-        }
+        Meaning::Unavailable => unavailable(),
         Meaning::Conflict => Error::new(
             Reason::ConcurrentModification,
             "another call changed it at the same time",
@@ -76,6 +73,12 @@ fn classify(error: &DbErr) -> Error {
         Meaning::Fault => Error::internal(format!("a database query failed: {cause}")),
     }
     .because(cause)
+}
+
+/// What is told where the database cannot be reached.
+pub fn unavailable() -> Error {
+    Error::new(Reason::DatabaseUnavailable, "the database is not available")
+        .retry_after(RETRY_AFTER)
 }
 
 fn meaning(error: &DbErr) -> Meaning {

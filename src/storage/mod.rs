@@ -51,7 +51,7 @@ pub use sea_orm::ConnectionTrait;
 
 use self::database_file::DatabaseFile;
 pub use self::{
-    error::violated_constraint,
+    error::{unavailable, violated_constraint},
     listener::{Listener, announce},
     migrate::{MigrationState, migrate_up, migration_status, require_current_schema},
     pool::{Pool, PoolUse},

@@ -4,11 +4,13 @@
 //! places afterwards, so that no writer waits for another and no position is ever seen before a smaller one. On SQLite the
 //! one writer appends to `revocation_log` itself.
 
-use sea_orm::{ConnectionTrait, FromQueryResult, Value};
+use std::{collections::HashMap, time::Duration};
+
+use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult, Value};
 
 use super::{
     Engine,
-    statement::{engine_of, execute, statement},
+    statement::{engine_of, execute, given_rows, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -22,50 +24,72 @@ use crate::{
 const COLUMNS: &str = "event_id, kind, subject_kind, subject_id, space_id, sessions_until, effective_time, create_time, \
                        forget_time, reason";
 
-/// Appends a decision in the caller's transaction, and says how it is dated.
+/// What is to be appended: a decision under the id of its entry.
+pub type Appended<'a> = (&'a EventId, &'a Decision);
+
+/// Appends decisions in the caller's transaction, in order, and says how they are dated.
 ///
-/// Where the clock stands behind the newest entry, the decision is dated as that one is, and is remembered as long from there:
-/// what it kills may have been issued before the clock was set back.
+/// Where the clock stands behind the newest entry, they are dated as that one is, and are remembered as long from there: what
+/// they kill may have been issued before the clock was set back.
 pub async fn append(
     db: &impl ConnectionTrait,
-    event_id: &EventId,
-    decision: &Decision,
+    appended: &[Appended<'_>],
     create_time: Timestamp,
-    forget_time: Timestamp,
+    remembered: Duration,
 ) -> Result<Timestamp> {
     let (table, later) = match engine_of(db) {
         Engine::Sqlite => ("revocation_log", "max"),
         Engine::Postgres => ("revocation_inbox", "greatest"),
     };
-    let (subject_kind, subject_id) = decision.subject.kind_and_id();
     let newest = "(SELECT coalesce(max(create_time), 0) FROM
                    (SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1) AS newest)";
-    let sql = format!(
-        "INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7,
-             {later}($8, {newest}), {later}($8, {newest}) + $9, $10) RETURNING create_time"
+    let given = given_rows(
+        db,
+        &[
+            ("event_id", "text"),
+            ("kind", "smallint"),
+            ("subject_kind", "text"),
+            ("subject_id", "text"),
+            ("space_id", "text"),
+            ("sessions_until", "bigint"),
+            ("effective_time", "bigint"),
+            ("reason", "smallint"),
+        ],
     );
-    let remembered = i64::try_from(forget_time.since(create_time).as_micros()).unwrap_or(i64::MAX);
-    let values: [Value; 10] = [
-        event_id.as_str().into(),
-        kind_column(decision.kind).into(),
-        subject_kind.into(),
-        subject_id.into(),
-        decision
-            .space_id
-            .as_ref()
-            .map_or("", SpaceId::as_str)
-            .into(),
-        decision.sessions_until.map(Timestamp::micros).into(),
-        decision.effective_time.map(Timestamp::micros).into(),
+    let sql = format!(
+        "INSERT INTO {table} ({COLUMNS})
+         SELECT event_id, kind, subject_kind, subject_id, space_id, sessions_until, effective_time,
+                {later}($2, {newest}), {later}($2, {newest}) + $3, reason FROM {given} RETURNING create_time"
+    );
+    let rows: Vec<serde_json::Value> = appended.iter().map(as_json).collect();
+    let remembered = i64::try_from(remembered.as_micros()).unwrap_or(i64::MAX);
+    let values: [Value; 3] = [
+        serde_json::Value::from(rows).to_string().into(),
         create_time.micros().into(),
         remembered.into(),
-        i16::try_from(decision.reason as i32)
-            .unwrap_or_default()
-            .into(),
     ];
-    let row = db.query_one_raw(statement(db, sql, values)).await?;
-    let row = row.ok_or_else(|| Error::internal("an entry was not appended"))?;
-    Ok(Timestamp::from_micros(row.try_get("", "create_time")?))
+    let rows = db.query_all_raw(statement(db, sql, values)).await?;
+    if rows.len() != appended.len() {
+        return Err(Error::internal("an entry was not appended"));
+    }
+    let dated = rows.first().map(|row| row.try_get("", "create_time"));
+    Ok(dated
+        .transpose()?
+        .map_or(create_time, Timestamp::from_micros))
+}
+
+fn as_json((event_id, decision): &Appended<'_>) -> serde_json::Value {
+    let (subject_kind, subject_id) = decision.subject.kind_and_id();
+    serde_json::json!({
+        "event_id": event_id.as_str(),
+        "kind": kind_column(decision.kind),
+        "subject_kind": subject_kind,
+        "subject_id": subject_id,
+        "space_id": decision.space_id.as_ref().map_or("", SpaceId::as_str),
+        "sessions_until": decision.sessions_until.map(Timestamp::micros),
+        "effective_time": decision.effective_time.map(Timestamp::micros),
+        "reason": decision.reason as i32,
+    })
 }
 
 /// Writes an entry at a place of its own: the first one of a log that begins anew.
@@ -218,49 +242,89 @@ pub async fn find(
     space: Option<&SpaceId>,
     since: Timestamp,
 ) -> Result<Option<Found>> {
-    let (subject_kind, subject_id) = subject.kind_and_id();
-    let condition = "subject_kind = $1 AND subject_id = $2 AND space_id = $3 AND kind = 1 \
-                     AND sessions_until IS NULL AND effective_time IS NULL AND create_time >= $4";
-    let space = space.map_or("", SpaceId::as_str);
-    let values = vec![
-        subject_kind.into(),
-        subject_id.into(),
-        space.into(),
-        since.micros().into(),
-    ];
-    find_where(db, condition, values).await
+    let mut found = find_each(db, &[(subject, space)], since).await?;
+    Ok(found.remove(&0))
+}
+
+/// A subject, and the space in which it is revoked.
+pub type Target<'a> = (&'a Subject, Option<&'a SpaceId>);
+
+/// The same for many: the first entry of each that has one, by its place in `targets`.
+pub async fn find_each(
+    db: &impl ConnectionTrait,
+    targets: &[Target<'_>],
+    since: Timestamp,
+) -> Result<HashMap<usize, Found>> {
+    let given = given_rows(
+        db,
+        &[
+            ("number", "bigint"),
+            ("subject_kind", "text"),
+            ("subject_id", "text"),
+            ("space_id", "text"),
+        ],
+    );
+    let from = |table, position| {
+        format!(
+            "SELECT number, event_id, {position} AS position, create_time, reason
+             FROM {given} JOIN {table} USING (subject_id, subject_kind, space_id)
+             WHERE kind = 1 AND sessions_until IS NULL AND effective_time IS NULL AND create_time >= $2"
+        )
+    };
+    let mut sql = from("revocation_log", "position");
+    if engine_of(db) == Engine::Postgres {
+        let inbox = from("revocation_inbox", "NULL::bigint");
+        sql = format!("{inbox} UNION ALL {sql}");
+    }
+    let wanted = targets.iter().enumerate().map(|(number, (subject, space))| {
+        let (subject_kind, subject_id) = subject.kind_and_id();
+        serde_json::json!({
+            "number": number,
+            "subject_kind": subject_kind,
+            "subject_id": subject_id,
+            "space_id": space.map_or("", SpaceId::as_str),
+        })
+    });
+    let wanted = serde_json::Value::from_iter(wanted).to_string();
+    let values: [Value; 2] = [wanted.into(), since.micros().into()];
+    let rows = db.query_all_raw(statement(db, sql, values)).await?;
+    let mut first: HashMap<usize, Found> = HashMap::new();
+    for row in &rows {
+        let number: i64 = row.try_get("", "number")?;
+        let found = Found::read(row)?;
+        let earlier = first.entry(usize::try_from(number).unwrap_or(usize::MAX));
+        let kept = earlier.or_insert_with(|| found.clone());
+        if found.create_time < kept.create_time {
+            *kept = found;
+        }
+    }
+    Ok(first)
 }
 
 /// The entry with this id, with or without a place.
 pub async fn find_event(db: &impl ConnectionTrait, event_id: &EventId) -> Result<Option<Found>> {
-    find_where(db, "event_id = $1", vec![event_id.as_str().into()]).await
-}
-
-async fn find_where(
-    db: &impl ConnectionTrait,
-    condition: &str,
-    values: Vec<Value>,
-) -> Result<Option<Found>> {
-    let mut sql = format!(
-        "SELECT event_id, position, create_time, reason FROM revocation_log WHERE {condition}"
-    );
+    let from = |table, position| {
+        format!("SELECT event_id, {position} AS position, create_time, reason FROM {table} WHERE event_id = $1")
+    };
+    let mut sql = from("revocation_log", "position");
     if engine_of(db) == Engine::Postgres {
         // One statement, one snapshot: what is being moved is seen in one place or the other.
-        sql = format!(
-            "SELECT event_id, NULL::bigint AS position, create_time, reason FROM revocation_inbox WHERE {condition}
-             UNION ALL {sql}"
-        );
+        sql = format!("{} UNION ALL {sql}", from("revocation_inbox", "NULL::bigint"));
     }
-    sql.push_str(" ORDER BY create_time LIMIT 1");
-    let Some(row) = db.query_one_raw(statement(db, sql, values)).await? else {
-        return Ok(None);
-    };
-    Ok(Some(Found {
-        event_id: EventId::known(row.try_get::<String>("", "event_id")?),
-        position: row.try_get::<Option<i64>>("", "position")?.map(place),
-        create_time: Timestamp::from_micros(row.try_get("", "create_time")?),
-        reason: reason(row.try_get("", "reason")?),
-    }))
+    let values: [Value; 1] = [event_id.as_str().into()];
+    let row = db.query_one_raw(statement(db, sql, values)).await?;
+    row.as_ref().map(Found::read).transpose()
+}
+
+impl Found {
+    fn read(row: &QueryResult) -> Result<Self> {
+        Ok(Self {
+            event_id: EventId::known(row.try_get::<String>("", "event_id")?),
+            position: row.try_get::<Option<i64>>("", "position")?.map(place),
+            create_time: Timestamp::from_micros(row.try_get("", "create_time")?),
+            reason: reason(row.try_get("", "reason")?),
+        })
+    }
 }
 
 /// Entries above `position`, and on PostgreSQL those that have no place yet, which are given `u64::MAX`: what a transaction

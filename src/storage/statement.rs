@@ -33,6 +33,25 @@ pub(super) async fn execute(
         .rows_affected())
 }
 
+/// Rows that are handed over as one JSON value, `$1`, to be selected from as `given`: the statement is the same however many
+/// there are. Each column has a name and PostgreSQL's word for its type; `SQLite` takes what the value is.
+pub(super) fn given_rows(db: &impl ConnectionTrait, columns: &[(&str, &str)]) -> String {
+    let listed = |column: fn(&(&str, &str)) -> String| {
+        let columns: Vec<String> = columns.iter().map(column).collect();
+        columns.join(", ")
+    };
+    match engine_of(db) {
+        Engine::Sqlite => {
+            let read = listed(|(name, _)| format!("value ->> '{name}' AS {name}"));
+            format!("(SELECT {read} FROM json_each($1)) AS given")
+        }
+        Engine::Postgres => {
+            let typed = listed(|(name, kind)| format!("{name} {kind}"));
+            format!("json_to_recordset($1::json) AS given ({typed})")
+        }
+    }
+}
+
 /// How a row is locked until the transaction is over. `SQLite` has one writer, which is the transaction: it locks nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowLock {

@@ -67,8 +67,14 @@ pub async fn record(
     done: Done<'_>,
     now: Timestamp,
 ) -> Result<()> {
+    let event = event(actor, done, now)?;
+    storage::audit::insert(transaction, &[&event]).await
+}
+
+/// What is to be written down.
+pub fn event(actor: Actor<'_>, done: Done<'_>, now: Timestamp) -> Result<Event> {
     let words = done.details.iter().filter(|(_, value)| !value.is_empty());
-    let event = Event {
+    Ok(Event {
         id: AuditEventId::new(now)?,
         event_time: now,
         space_id: done.space.cloned(),
@@ -89,8 +95,7 @@ pub async fn record(
         details: words
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect(),
-    };
-    storage::audit::insert(transaction, &event).await
+    })
 }
 
 /// The key that seals the end of the chain, out of the first master key; it knows those of the others.

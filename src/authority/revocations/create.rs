@@ -6,10 +6,12 @@ use crate::{
         Authority, api_keys, audit,
         caller::Caller,
         idempotency::{Answer, Request},
+        revocations::shared_commits::Ending,
         signing_keys,
     },
     clock::Timestamp,
     domain::{
+        audit::Event,
         ids::{ApiKeyId, EventId, NamedUser, SpaceId, UserId},
         permission,
         revocation::{Decision, Entry, FORGET_AFTER, Position, Reason, Subject},
@@ -83,21 +85,18 @@ pub async fn create(
         target.reason = reason;
         return finish(target, pending, until).await;
     }
+    if let Subject::Session(_) | Subject::Token(_) = &target.subject {
+        let ending = Ending {
+            event: event(caller, &target, &wanted.comment, now)?,
+            target: target.clone(),
+            request,
+        };
+        let ended = authority.shared_commits.end(ending).await?;
+        target.reason = ended.reason;
+        return finish(target, ended.pending, until).await;
+    }
     let mut pending = authority.log.pending();
     let transaction = authority.db.begin().await?;
-    if let Some(found) = already(&transaction, &target).await? {
-        if let Some(request) = request {
-            let answer = Answer::event(&found.event_id);
-            request.remember(&transaction, answer, now).await?;
-            transaction.commit().await?;
-        } else {
-            // Nothing is held while it is waited.
-            transaction.rollback().await?;
-        }
-        pending.join(&found);
-        target.reason = found.reason;
-        return finish(target, pending, until).await;
-    }
     // First, since it is the entry that the answer tells of.
     let event_id = pending.append(&transaction, &target, now).await?;
     if !wanted.keep_api_keys {
@@ -112,7 +111,8 @@ pub async fn create(
         let answer = Answer::event(&event_id);
         request.remember(&transaction, answer, now).await?;
     }
-    audit(&transaction, caller, &target, &wanted.comment, now).await?;
+    let event = event(caller, &target, &wanted.comment, now)?;
+    storage::audit::insert(&transaction, &[&event]).await?;
     transaction.commit().await?;
     finish(target, pending, until).await
 }
@@ -145,6 +145,10 @@ async fn resolve(authority: &Authority, caller: &Caller, wanted: &Wanted) -> Res
             }
             let space = caller.space(authority, named.as_str()).await?.id;
             (Subject::Space(space.clone()), Some(space))
+        }
+        // What is named by nothing but an id costs no look-up where the space is the caller's own.
+        (Subject::Session(_) | Subject::Token(_), InSpace::Named(space)) if space.is_empty() => {
+            (wanted.subject.clone(), Some(caller.space_id().clone()))
         }
         (subject, InSpace::Named(space)) => {
             let space = caller.space(authority, space).await?.id;
@@ -220,26 +224,6 @@ async fn space_of_key(
     Err(Error::withheld("api_key", key.id.as_str()))
 }
 
-/// A token or session that is revoked already: who revokes it again waits for the first time.
-async fn already(
-    transaction: &Transaction,
-    target: &Decision,
-) -> Result<Option<revocation_log::Found>> {
-    match &target.subject {
-        Subject::Token(_) | Subject::Session(_) => {
-            let space = target.space_id.as_ref();
-            revocation_log::find(transaction, &target.subject, space, Timestamp::default()).await
-        }
-        Subject::User(_)
-        | Subject::ApiKey(_)
-        | Subject::Role(_)
-        | Subject::Space(_)
-        | Subject::SigningKey(_)
-        | Subject::Everything
-        | Subject::Unknown => Ok(None),
-    }
-}
-
 /// Ends the API keys behind a user or a space, for good: of one user in one space row by row, else by raising a generation.
 async fn end_api_keys(transaction: &Transaction, target: &Decision, now: Timestamp) -> Result<()> {
     match (&target.subject, &target.space_id) {
@@ -276,13 +260,8 @@ async fn keys_of_spared(
     }
 }
 
-async fn audit(
-    transaction: &Transaction,
-    caller: &Caller,
-    target: &Decision,
-    comment: &str,
-    now: Timestamp,
-) -> Result<()> {
+/// What the audit log is to say.
+fn event(caller: &Caller, target: &Decision, comment: &str, now: Timestamp) -> Result<Event> {
     let (kind, id) = target.subject.kind_and_id();
     let done = audit::Done {
         action: "revocation.create",
@@ -290,7 +269,7 @@ async fn audit(
         resource: id,
         details: &[("subject", kind), ("comment", comment)],
     };
-    audit::record(transaction, audit::Actor::caller(caller), done, now).await
+    audit::event(audit::Actor::caller(caller), done, now)
 }
 
 async fn answer_again(

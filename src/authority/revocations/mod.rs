@@ -1,9 +1,10 @@
-//! Revocation by reference ([`create`]), and the log for those who follow it: page by page ([`list`]) or live ([`watch`], and
+//! Revocation by reference ([`create`]; of sessions and tokens, many at a time: [`shared_commits`]), and the log for those who follow it: page by page ([`list`]) or live ([`watch`], and
 //! how far behind its streams are: [`lag`]).
 
 pub mod create;
 pub mod lag;
 pub mod list;
+pub mod shared_commits;
 pub mod watch;
 
 use super::{Authority, caller::Caller};

@@ -11,9 +11,9 @@ use rustix::process::nice;
 
 use crate::error::{Error, Result};
 
-/// By how much nicer than the others: enough to let them go first. Where there is too little for all, a hash still gets a third
+/// By how much nicer than the others: enough to let them go first. Where there is too little for all, a hash still gets a tenth
 /// of what each of them does: with much less, a busy neighbour on the machine would keep everybody from signing in.
-const NICENESS: i32 = 5;
+const NICENESS: i32 = 10;
 
 type Work = Box<dyn FnOnce() + Send>;
 

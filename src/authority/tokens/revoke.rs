@@ -4,8 +4,8 @@ use crate::{
     authority::{
         Authority, Call, api_keys, audit,
         credentials::{Inactive, VerifiedToken},
+        revocations::shared_commits::Ending,
     },
-    clock::Timestamp,
     domain::{
         api_key::{self, ApiKeyToken},
         jwt,
@@ -13,7 +13,6 @@ use crate::{
     },
     error::Result,
     log::{Effect, Pending, WaitUntil},
-    storage,
 };
 
 /// Ends the session of a JWT, or an API key. None where the token is not one of ours, or has expired.
@@ -48,18 +47,8 @@ pub async fn revoke(
 
 async fn end_session(authority: &Authority, held: &VerifiedToken, call: &Call) -> Result<Pending> {
     let token = &held.token;
-    let now = authority.clock.now();
     let subject = Subject::Session(token.session_id.clone());
-    let mut pending = authority.log.pending();
-    let transaction = authority.db.begin().await?;
     let space = Some(&token.space_id);
-    let ever = Timestamp::default();
-    if let Some(found) = storage::revocation_log::find(&transaction, &subject, space, ever).await? {
-        pending.join(&found);
-        return Ok(pending);
-    }
-    let decision = Decision::revocation(subject, space.cloned(), Reason::Logout);
-    pending.append(&transaction, &decision, now).await?;
     let actor = audit::Actor {
         user: Some(&token.subject),
         api_key: token.api_key_id.as_ref(),
@@ -71,9 +60,12 @@ async fn end_session(authority: &Authority, held: &VerifiedToken, call: &Call) -
         resource: token.session_id.as_str(),
         details: &[("token_id", token.token_id.as_str())],
     };
-    audit::record(&transaction, actor, done, now).await?;
-    transaction.commit().await?;
-    Ok(pending)
+    let ending = Ending {
+        event: audit::event(actor, done, authority.clock.now())?,
+        target: Decision::revocation(subject, space.cloned(), Reason::Logout),
+        request: None,
+    };
+    Ok(authority.shared_commits.end(ending).await?.pending)
 }
 
 async fn revoke_api_key(

@@ -5,11 +5,12 @@ mod list;
 
 use std::collections::BTreeMap;
 
-use sea_orm::{EntityTrait, IntoActiveModel, QueryResult};
+use sea_orm::QueryResult;
 
 use super::{
     Transaction,
-    entity::{StringMap, audit_events},
+    entity::StringMap,
+    statement::{execute, given_rows},
 };
 use crate::{
     clock::Timestamp,
@@ -28,35 +29,48 @@ pub use self::{
 const COLUMNS: &str = "audit_event_id, event_time, space_id, actor_user_id, actor_api_key_id, action, resource_id, outcome, \
                        error_reason, client_address, request_id, details, sequence, digest";
 
-/// Writes an event down. It becomes a link of the chain when the transaction is committed, on PostgreSQL soon after.
-pub async fn insert(transaction: &Transaction, event: &Event) -> Result<()> {
-    let text = |name: Option<&str>| name.unwrap_or_default().to_owned();
-    let details: serde_json::Map<String, serde_json::Value> = event
-        .details
-        .iter()
-        .map(|(key, value)| (key.clone(), value.as_str().into()))
-        .collect();
-    let model = audit_events::Model {
-        audit_event_id: event.id.to_string(),
-        event_time: event.event_time.micros(),
-        space_id: text(event.space_id.as_ref().map(SpaceId::as_str)),
-        actor_user_id: text(event.actor_user_id.as_ref().map(UserId::as_str)),
-        actor_api_key_id: text(event.actor_api_key_id.as_ref().map(ApiKeyId::as_str)),
-        action: event.action.clone(),
-        resource_id: event.resource_id.clone(),
-        outcome: i16::try_from(i32::from(event.outcome)).unwrap_or_default(),
-        error_reason: event.error_reason.clone(),
-        client_address: event.client_address.clone(),
-        request_id: event.request_id.clone(),
-        details: details.into(),
-        sequence: None,
-        digest: None,
-    };
-    audit_events::Entity::insert(model.into_active_model())
-        .exec_without_returning(transaction)
-        .await?;
+/// What is written of an event at first.
+const WRITTEN: &[(&str, &str)] = &[
+    ("audit_event_id", "text"),
+    ("event_time", "bigint"),
+    ("space_id", "text"),
+    ("actor_user_id", "text"),
+    ("actor_api_key_id", "text"),
+    ("action", "text"),
+    ("resource_id", "text"),
+    ("outcome", "smallint"),
+    ("error_reason", "text"),
+    ("client_address", "text"),
+    ("request_id", "text"),
+    ("details", "jsonb"),
+];
+
+/// Writes events down. They become links of the chain when the transaction is committed, on PostgreSQL soon after.
+pub async fn insert(transaction: &Transaction, events: &[&Event]) -> Result<()> {
+    let names: Vec<&str> = WRITTEN.iter().map(|(name, _)| *name).collect();
+    let (columns, given) = (names.join(", "), given_rows(transaction, WRITTEN));
+    let sql = format!("INSERT INTO audit_events ({columns}) SELECT {columns} FROM {given}");
+    let rows = serde_json::Value::from_iter(events.iter().map(|event| as_json(event)));
+    execute(transaction, sql, [rows.to_string().into()]).await?;
     transaction.note_audit_event();
     Ok(())
+}
+
+fn as_json(event: &Event) -> serde_json::Value {
+    serde_json::json!({
+        "audit_event_id": event.id.as_str(),
+        "event_time": event.event_time.micros(),
+        "space_id": event.space_id.as_ref().map_or("", SpaceId::as_str),
+        "actor_user_id": event.actor_user_id.as_ref().map_or("", UserId::as_str),
+        "actor_api_key_id": event.actor_api_key_id.as_ref().map_or("", ApiKeyId::as_str),
+        "action": event.action,
+        "resource_id": event.resource_id,
+        "outcome": i32::from(event.outcome),
+        "error_reason": event.error_reason,
+        "client_address": event.client_address,
+        "request_id": event.request_id,
+        "details": event.details,
+    })
 }
 
 /// A row as it was found, which somebody may have tampered with: a column that cannot be read harms that column alone.

@@ -3,7 +3,7 @@
 use token_authority::{
     domain::{
         ids::{EventId, SigningKeyId},
-        revocation::{Decision, Reason, Subject},
+        revocation::{Decision, FORGET_AFTER, Reason, Subject},
         signing_key::State,
     },
     server,
@@ -23,9 +23,10 @@ async fn begin(other: &Database) -> Transaction {
 async fn append(transaction: &Transaction, decision: &Decision, server: &Server) {
     let now = server.clock.now();
     let id = EventId::new(now).unwrap();
-    let forget = now + std::time::Duration::from_hours(25);
-    let appended = revocation_log::append(transaction, &id, decision, now, forget);
-    appended.await.unwrap();
+    let appended = [(&id, decision)];
+    revocation_log::append(transaction, &appended, now, FORGET_AFTER)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

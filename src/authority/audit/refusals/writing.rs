@@ -1,7 +1,7 @@
 //! Writes down what was refused.
 
 use super::Refusal;
-use crate::{authority::Authority, error::Result, storage};
+use crate::{authority::Authority, domain::audit::Event, error::Result, storage};
 
 /// Refusals written in one transaction.
 const BATCH: usize = 256;
@@ -34,9 +34,8 @@ async fn write_some(authority: &Authority, everything: bool) -> Result<()> {
 }
 
 async fn insert(authority: &Authority, refusals: &[Refusal]) -> Result<()> {
+    let events: Vec<Event> = refusals.iter().map(Refusal::event).collect::<Result<_>>()?;
     let transaction = authority.db.begin().await?;
-    for refusal in refusals {
-        storage::audit::insert(&transaction, &refusal.event()?).await?;
-    }
+    storage::audit::insert(&transaction, &events.iter().collect::<Vec<_>>()).await?;
     transaction.commit().await
 }

@@ -1,0 +1,260 @@
+//! Sessions and tokens that are ended at the same time share a commit: the disk is waited for once for all of them, and what is
+//! written costs a statement each time rather than each one.
+//!
+//! Whoever comes while a commit is under way is in the next one. Where a batch fails, each is done by itself, so that nobody
+//! fails for another's sake; where the database cannot be reached, all are told so at once.
+
+use std::collections::HashMap;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    authority::idempotency::{Answer, Request},
+    clock::{Clock, Timestamp},
+    domain::{
+        audit::Event,
+        ids::EventId,
+        revocation::{Decision, FORGET_AFTER, Reason},
+    },
+    error::{self, Error, Result},
+    log::{Pending, RevocationLog},
+    storage::{
+        self, Database, Transaction,
+        revocation_log::{self, Found, Target},
+    },
+};
+
+/// The most that share a commit.
+const BATCH: usize = 256;
+/// How many may wait for the next one; whoever comes then waits to be let in.
+const QUEUE: usize = 4096;
+
+/// Ends sessions and tokens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SharedCommits(mpsc::Sender<Waiting>);
+
+/// A session or token to be ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// Which, and why: at once, and sparing none.
+    pub target: Decision,
+    /// What the audit log is to say of it.
+    pub event: Event,
+    /// The request, where it is to be known again.
+    pub request: Option<Request>,
+}
+
+impl Ending {
+    fn target(&self) -> Target<'_> {
+        (&self.target.subject, self.target.space_id.as_ref())
+    }
+}
+
+/// One that was ended, now or earlier.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its entry, which is committed, and waits for its place.
+    pub pending: Pending,
+    /// Why it was ended the first time.
+    pub reason: Reason,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ending: Ending,
+    teller: oneshot::Sender<Result<Ended>>,
+}
+
+impl SharedCommits {
+    /// Begins to take them, until `stop`.
+    pub fn start(
+        db: &Database,
+        log: &RevocationLog,
+        clock: &Clock,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let committer = Committer {
+            db: db.clone(),
+            log: log.clone(),
+            clock: clock.clone(),
+        };
+        tasks.spawn(committer.run(receiver, stop.clone()));
+        Self(sender)
+    }
+
+    /// Ends it, with others that come at the same time. Once this has returned it lasts; its entry is still to be waited for.
+    pub async fn end(&self, ending: Ending) -> Result<Ended> {
+        let (teller, told) = oneshot::channel();
+        if self.0.send(Waiting { ending, teller }).await.is_err() {
+            return Err(storage::unavailable());
+        }
+        told.await.map_err(|_| storage::unavailable())?
+    }
+}
+
+struct Committer {
+    db: Database,
+    log: RevocationLog,
+    clock: Clock,
+}
+
+impl Committer {
+    async fn run(self, mut receiver: mpsc::Receiver<Waiting>, stop: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while let Some(taken @ 1..) = stop
+            .run_until_cancelled(receiver.recv_many(&mut batch, BATCH))
+            .await
+        {
+            self.commit(batch.drain(..taken).collect()).await;
+        }
+    }
+
+    async fn commit(&self, batch: Vec<Waiting>) {
+        let (endings, tellers): (Vec<Ending>, Vec<_>) = batch
+            .into_iter()
+            .map(|waiting| (waiting.ending, waiting.teller))
+            .unzip();
+        let failed = match self.end_all(&endings).await {
+            Ok(ended) => {
+                for (teller, ended) in tellers.into_iter().zip(ended) {
+                    // Nobody listens any more where the call has ended; what was done stays done.
+                    let _ = teller.send(Ok(ended));
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        let mut unavailable = failed.reason() == error::Reason::DatabaseUnavailable;
+        tracing::debug!(error = ?failed, revocations = endings.len(), "shared_commit.failed");
+        for (ending, teller) in endings.iter().zip(tellers) {
+            let ended = if unavailable {
+                Err(storage::unavailable())
+            } else {
+                self.end_alone(ending).await
+            };
+            if let Err(error) = &ended {
+                unavailable |= error.reason() == error::Reason::DatabaseUnavailable;
+            }
+            let _ = teller.send(ended);
+        }
+    }
+
+    async fn end_alone(&self, ending: &Ending) -> Result<Ended> {
+        let mut ended = self.end_all(std::slice::from_ref(ending)).await?;
+        ended
+            .pop()
+            .ok_or_else(|| Error::internal("a revocation was lost"))
+    }
+
+    /// Ends them in one transaction; what is ended already is joined.
+    async fn end_all(&self, endings: &[Ending]) -> Result<Vec<Ended>> {
+        let now = self.clock.now();
+        let transaction = self.db.begin().await?;
+        let entries = tell_apart(&transaction, endings, now).await?;
+        let made = append(&transaction, endings, &entries, now).await?;
+        let mut written = entries.iter().any(Entry::is_new);
+        for (ending, entry) in endings.iter().zip(&entries) {
+            if let Some(request) = &ending.request {
+                let answer = Answer::event(entry.id());
+                request.remember(&transaction, answer, now).await?;
+                written = true;
+            }
+        }
+        let ended = endings.iter().zip(entries);
+        let ended = ended
+            .map(|(ending, entry)| self.ended(ending, entry, made))
+            .collect();
+        if written {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        Ok(ended)
+    }
+
+    fn ended(&self, ending: &Ending, entry: Entry, made: Timestamp) -> Ended {
+        let mut pending = self.log.pending();
+        let reason = match entry {
+            Entry::New(id) => {
+                pending.expect(&id, ending.target.kind, made);
+                ending.target.reason
+            }
+            Entry::Known(found) => {
+                pending.join(&found);
+                found.reason
+            }
+        };
+        Ended { pending, reason }
+    }
+}
+
+/// What ends a session or token.
+enum Entry {
+    /// An entry that is to be made, with this id.
+    New(EventId),
+    /// One that is there, or is made for another of the batch.
+    Known(Found),
+}
+
+impl Entry {
+    fn is_new(&self) -> bool {
+        matches!(self, Self::New(_))
+    }
+
+    fn id(&self) -> &EventId {
+        match self {
+            Self::New(id) => id,
+            Self::Known(found) => &found.event_id,
+        }
+    }
+}
+
+async fn tell_apart(
+    transaction: &Transaction,
+    endings: &[Ending],
+    now: Timestamp,
+) -> Result<Vec<Entry>> {
+    let targets: Vec<Target<'_>> = endings.iter().map(Ending::target).collect();
+    let ever = Timestamp::default();
+    let mut known = revocation_log::find_each(transaction, &targets, ever).await?;
+    let mut in_batch: HashMap<Target<'_>, Found> = HashMap::new();
+    let mut entries = Vec::with_capacity(endings.len());
+    for (number, ending) in endings.iter().enumerate() {
+        let twin = in_batch.get(&ending.target()).cloned();
+        if let Some(found) = known.remove(&number).or(twin) {
+            entries.push(Entry::Known(found));
+            continue;
+        }
+        let id = EventId::new(now)?;
+        let found = Found {
+            event_id: id.clone(),
+            position: None,
+            create_time: now,
+            reason: ending.target.reason,
+        };
+        in_batch.insert(ending.target(), found);
+        entries.push(Entry::New(id));
+    }
+    Ok(entries)
+}
+
+/// Appends what is new, and says how it is dated.
+async fn append(
+    transaction: &Transaction,
+    endings: &[Ending],
+    entries: &[Entry],
+    now: Timestamp,
+) -> Result<Timestamp> {
+    let new = endings.iter().zip(entries).filter(|(_, entry)| entry.is_new());
+    let (appended, events): (Vec<_>, Vec<_>) = new
+        .map(|(ending, entry)| ((entry.id(), &ending.target), &ending.event))
+        .unzip();
+    if appended.is_empty() {
+        return Ok(now);
+    }
+    storage::audit::insert(transaction, &events).await?;
+    revocation_log::append(transaction, &appended, now, FORGET_AFTER).await
+}
