@@ -102,7 +102,11 @@ impl Table {
 
     /// How many a second, and the least that it should be.
     pub(crate) fn at_least(&mut self, what: &str, per_second: f64, target: f64, unit: &str) {
-        let met = if per_second >= target { "met" } else { "MISSED" };
+        let met = if per_second >= target {
+            "met"
+        } else {
+            "MISSED"
+        };
         let value = format!("{per_second:.0} {unit}");
         self.line(what, &value, &format!(">= {target}  {met}"));
     }

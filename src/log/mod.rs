@@ -22,6 +22,7 @@ mod herald;
 mod lease;
 mod retention;
 mod right;
+mod scan_bound;
 mod sequencer;
 mod tail;
 
@@ -105,6 +106,8 @@ struct Shared {
     table_reads: Semaphore,
     /// From the commit of a revocation until it is effective.
     effective_seconds: Histogram,
+    /// Entries that the sequencer gave their places in one step.
+    sequenced_entries: Histogram,
 }
 
 /// How far the tail is.
@@ -164,6 +167,7 @@ impl RevocationLog {
             barrier,
             table_reads: Semaphore::new(TABLE_READS),
             effective_seconds: metrics::histogram!(names::EFFECTIVE_SECONDS),
+            sequenced_entries: metrics::histogram!(names::SEQUENCED_ENTRIES),
         });
         match shared.db.engine() {
             Engine::Sqlite => {

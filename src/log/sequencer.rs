@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
+use super::{Shared, scan_bound::ScanBound};
 use crate::{
+    clock::boottime,
     domain::revocation::{Decision, Subject},
     error::Result,
     storage::{
@@ -22,15 +22,11 @@ const BATCH: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long another server's turn is waited for: it may have begun before what is to be moved was committed.
 const OTHERS_TURN: Duration = Duration::from_millis(2);
-/// How often the lower bound of the scan is renewed.
-const BOUND_RENEWED: Duration = Duration::from_secs(1);
 
 pub(super) struct Sequencer {
     shared: Arc<Shared>,
     connection: Pool,
-    /// Every row of a smaller transaction id has been moved. A bound of the scan past dead rows, never a horizon.
-    low: i64,
-    renewed: Instant,
+    bound: ScanBound,
 }
 
 impl Sequencer {
@@ -39,8 +35,7 @@ impl Sequencer {
         Ok(Self {
             shared,
             connection,
-            low: 0,
-            renewed: Instant::now(),
+            bound: ScanBound::default(),
         })
     }
 
@@ -55,8 +50,7 @@ impl Sequencer {
             match self.drain().await {
                 Ok(()) => failing = false,
                 Err(error) => {
-                    // A database that was restored or failed over may count on from an earlier transaction.
-                    self.low = 0;
+                    self.bound.forget();
                     if !failing {
                         tracing::warn!(error = ?error, "sequencer.failed");
                     }
@@ -70,12 +64,12 @@ impl Sequencer {
     /// Moves all that is committed.
     async fn drain(&mut self) -> Result<()> {
         loop {
-            let bound = self.next_bound().await?;
-            if !revocation_log::is_waiting(&self.connection, self.low).await? {
-                if bound.is_some() {
+            let renewed = self.renew_bound().await?;
+            if !revocation_log::is_waiting(&self.connection, self.bound.low()).await? {
+                if renewed {
                     self.look_at_the_timeline().await?;
                 }
-                self.raise_bound(bound);
+                self.bound.found_empty();
                 return Ok(());
             }
             let Some(moved) = self.move_a_batch().await? else {
@@ -84,21 +78,14 @@ impl Sequencer {
             };
             if moved > 0 {
                 self.shared.wake_tail.notify_one();
+                let moved = u32::try_from(moved).unwrap_or(u32::MAX);
+                self.shared.sequenced_entries.record(moved);
             }
             if moved < u64::from(BATCH) {
-                self.raise_bound(bound);
+                self.bound.found_empty();
                 return Ok(());
             }
         }
-    }
-
-    /// It was read before it was found that nothing is left: what is below has been moved.
-    fn raise_bound(&mut self, bound: Option<i64>) {
-        self.low = match bound {
-            Some(bound) if bound < self.low => 0,
-            Some(bound) => bound,
-            None => self.low,
-        };
     }
 
     /// How many rows were moved; none where it is another server's turn.
@@ -109,7 +96,7 @@ impl Sequencer {
             return Ok(None);
         }
         self.mind_the_timeline(&transaction).await?;
-        let moved = revocation_log::sequence(&transaction, self.low, BATCH).await?;
+        let moved = revocation_log::sequence(&transaction, self.bound.low(), BATCH).await?;
         if moved > 0 {
             storage::announce(&transaction).await?;
         }
@@ -141,13 +128,14 @@ impl Sequencer {
         storage::authority::set_timeline(transaction, now).await
     }
 
-    async fn next_bound(&mut self) -> Result<Option<i64>> {
-        if self.renewed.elapsed() < BOUND_RENEWED {
-            return Ok(None);
+    /// True where it was time to look which transactions run.
+    async fn renew_bound(&mut self) -> Result<bool> {
+        let now = boottime();
+        if !self.bound.is_due(now) {
+            return Ok(false);
         }
-        self.renewed = Instant::now();
-        revocation_log::oldest_running_transaction(&self.connection)
-            .await
-            .map(Some)
+        let oldest = revocation_log::oldest_running_transaction(&self.connection).await?;
+        self.bound.running(oldest, now);
+        Ok(true)
     }
 }

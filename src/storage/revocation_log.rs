@@ -276,15 +276,18 @@ pub async fn find_each(
         let inbox = from("revocation_inbox", "NULL::bigint");
         sql = format!("{inbox} UNION ALL {sql}");
     }
-    let wanted = targets.iter().enumerate().map(|(number, (subject, space))| {
-        let (subject_kind, subject_id) = subject.kind_and_id();
-        serde_json::json!({
-            "number": number,
-            "subject_kind": subject_kind,
-            "subject_id": subject_id,
-            "space_id": space.map_or("", SpaceId::as_str),
-        })
-    });
+    let wanted = targets
+        .iter()
+        .enumerate()
+        .map(|(number, (subject, space))| {
+            let (subject_kind, subject_id) = subject.kind_and_id();
+            serde_json::json!({
+                "number": number,
+                "subject_kind": subject_kind,
+                "subject_id": subject_id,
+                "space_id": space.map_or("", SpaceId::as_str),
+            })
+        });
     let wanted = serde_json::Value::from_iter(wanted).to_string();
     let values: [Value; 2] = [wanted.into(), since.micros().into()];
     let rows = db.query_all_raw(statement(db, sql, values)).await?;
@@ -304,12 +307,17 @@ pub async fn find_each(
 /// The entry with this id, with or without a place.
 pub async fn find_event(db: &impl ConnectionTrait, event_id: &EventId) -> Result<Option<Found>> {
     let from = |table, position| {
-        format!("SELECT event_id, {position} AS position, create_time, reason FROM {table} WHERE event_id = $1")
+        format!(
+            "SELECT event_id, {position} AS position, create_time, reason FROM {table} WHERE event_id = $1"
+        )
     };
     let mut sql = from("revocation_log", "position");
     if engine_of(db) == Engine::Postgres {
         // One statement, one snapshot: what is being moved is seen in one place or the other.
-        sql = format!("{} UNION ALL {sql}", from("revocation_inbox", "NULL::bigint"));
+        sql = format!(
+            "{} UNION ALL {sql}",
+            from("revocation_inbox", "NULL::bigint")
+        );
     }
     let values: [Value; 1] = [event_id.as_str().into()];
     let row = db.query_one_raw(statement(db, sql, values)).await?;

@@ -30,6 +30,10 @@ pub const HASHING_QUEUE: &str = "token_authority_password_hashing_queue";
 pub const LOG_HEAD: &str = "token_authority_revocation_log_head";
 /// The last position that this replica has applied.
 pub const LOG_APPLIED: &str = "token_authority_revocation_log_applied";
+/// Entries that got their places in one step of this replica's sequencer (PostgreSQL).
+pub const SEQUENCED_ENTRIES: &str = "token_authority_sequencer_batch_entries";
+/// Revocations of sessions and tokens that shared a commit.
+pub const SHARED_COMMIT_ENTRIES: &str = "token_authority_shared_commit_entries";
 /// From a revocation's commit until it is effective.
 pub const EFFECTIVE_SECONDS: &str = "token_authority_revocation_effective_duration_seconds";
 /// Open streams; label `method`.
@@ -99,6 +103,16 @@ const DECLARED: &[(Kind, &str, &str)] = &[
     ),
     (
         Kind::Histogram,
+        SEQUENCED_ENTRIES,
+        "Entries that got their places in the revocation log in one step of this replica's sequencer",
+    ),
+    (
+        Kind::Histogram,
+        SHARED_COMMIT_ENTRIES,
+        "Revocations of sessions and tokens that shared a commit",
+    ),
+    (
+        Kind::Histogram,
         EFFECTIVE_SECONDS,
         "From the commit of a revocation until it is effective",
     ),
@@ -136,14 +150,21 @@ const BUCKETS: &[f64] = &[
     10.0, 30.0,
 ];
 
+/// Bounds of those that count entries, up to a full batch.
+const ENTRIES: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0,
+];
+
 static RECORDED: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Begins to record; where the process already does, nothing changes. What was recorded before is lost.
 pub fn start() {
     RECORDED.get_or_init(|| {
         let builder = PrometheusBuilder::new();
+        let by_unit = |unit: &str| Matcher::Suffix(unit.to_owned());
         let builder = builder
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)
+            .set_buckets_for_metric(by_unit("_seconds"), BUCKETS)
+            .and_then(|builder| builder.set_buckets_for_metric(by_unit("_entries"), ENTRIES))
             .unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();
         let handle = recorder.handle();

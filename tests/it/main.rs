@@ -67,6 +67,7 @@ mod role_names;
 mod rotate;
 mod secrets;
 mod server_info;
+mod shared_commits;
 mod sign_in;
 mod signing_keys;
 mod slow_subscribers;

@@ -170,6 +170,9 @@ async fn verdicts_look_ups_and_sign_ins_are_counted_one_by_one() {
         ("password_hashes_total", 3.0),
         ("password_hashing_queue", 0.0),
         ("revocation_effective_duration_seconds_count", 1.0),
+        ("shared_commit_entries_count", 1.0),
+        ("shared_commit_entries_sum", 1.0),
+        ("sequencer_batch_entries_count", 0.0),
         ("lease_held", 1.0),
     ] {
         let series = format!("token_authority_{series}");

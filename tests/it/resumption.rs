@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use token_authority::proto::{
     RevocationEvent, revocation_subject::Subject, watch_revocations_response::Message,
 };
@@ -22,7 +23,7 @@ both!(
         let begun = Instant::now();
         let admin = server.admin().await.access_token;
         let revoking = revoke_from_all_sides(server, &admin);
-        let subscribers = all_of(CUT_AFTER.map(|cut_after| subscribe(server, &admin, cut_after)));
+        let subscribers = join_all(CUT_AFTER.map(|cut_after| subscribe(server, &admin, cut_after)));
         let (committed, held) = tokio::join!(revoking, subscribers);
         let last = server.authority.log.catch_up().await.unwrap().position;
         assert_eq!(last.0, committed.len() as u64, "nobody else wrote");
@@ -45,26 +46,6 @@ both!(
         }
     }
 );
-
-/// All of them at once, in this task.
-async fn all_of<const N: usize, T>(futures: [impl Future<Output = T>; N]) -> Vec<T> {
-    let mut futures = futures.map(|future| (Box::pin(future), None));
-    std::future::poll_fn(|context| {
-        for (future, done) in &mut futures {
-            if done.is_none()
-                && let std::task::Poll::Ready(output) = future.as_mut().poll(context)
-            {
-                *done = Some(output);
-            }
-        }
-        if futures.iter().all(|(_, done)| done.is_some()) {
-            return std::task::Poll::Ready(());
-        }
-        std::task::Poll::Pending
-    })
-    .await;
-    futures.into_iter().map(|(_, done)| done.unwrap()).collect()
-}
 
 /// The ids of the entries that were acknowledged.
 async fn revoke_from_all_sides(server: &Server, admin: &str) -> Vec<String> {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use metrics::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -23,6 +24,7 @@ use crate::{
         self, Database, Transaction,
         revocation_log::{self, Found, Target},
     },
+    telemetry::metrics as names,
 };
 
 /// The most that share a commit.
@@ -80,6 +82,7 @@ impl SharedCommits {
             db: db.clone(),
             log: log.clone(),
             clock: clock.clone(),
+            shared: metrics::histogram!(names::SHARED_COMMIT_ENTRIES),
         };
         tasks.spawn(committer.run(receiver, stop.clone()));
         Self(sender)
@@ -99,6 +102,8 @@ struct Committer {
     db: Database,
     log: RevocationLog,
     clock: Clock,
+    /// How many shared a commit.
+    shared: Histogram,
 }
 
 impl Committer {
@@ -108,6 +113,7 @@ impl Committer {
             .run_until_cancelled(receiver.recv_many(&mut batch, BATCH))
             .await
         {
+            self.shared.record(u32::try_from(taken).unwrap_or(u32::MAX));
             self.commit(batch.drain(..taken).collect()).await;
         }
     }
@@ -248,7 +254,10 @@ async fn append(
     entries: &[Entry],
     now: Timestamp,
 ) -> Result<Timestamp> {
-    let new = endings.iter().zip(entries).filter(|(_, entry)| entry.is_new());
+    let new = endings
+        .iter()
+        .zip(entries)
+        .filter(|(_, entry)| entry.is_new());
     let (appended, events): (Vec<_>, Vec<_>) = new
         .map(|(ending, entry)| ((entry.id(), &ending.target), &ending.event))
         .unzip();
