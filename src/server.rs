@@ -1,8 +1,9 @@
-//! The server as a whole: whether it would start ([`check`]), how it is put together ([`run`]), what it listens on, what it
+//! The server as a whole: whether it would start ([`check`]), how it is put together ([`open()`], [`run()`]), what it listens on, what it
 //! serves there, and how it ends.
 
 mod audit;
 mod check;
+mod open;
 mod recover;
 mod report;
 mod restore;
@@ -30,9 +31,10 @@ use crate::{
 
 pub use audit::verify_audit;
 pub use check::check;
+pub use open::{database_settings, hashing_settings, open};
 pub use recover::recover;
 pub use restore::{Kept, restore};
-pub use run::{database_settings, hashing_settings, open, run, run_with};
+pub use run::{run, run_with};
 
 /// How often histograms are folded.
 const FOLDING: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! Verifies the audit log out of the database itself, beside a server or without one.
 
-use super::run::{database_settings, existing_master_keys, master_key_path};
+use super::open::{database_settings, existing_master_keys, master_key_path};
 use crate::{
     authority::audit::{
         head_key,

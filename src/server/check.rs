@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use rustix::fs::{Access, access};
 
-use super::run::{database_settings, existing_master_keys, first_password};
+use super::open::{database_settings, existing_master_keys, first_password};
 use crate::{
     config::Settings,
     connections::tls::Certificates,

@@ -2,7 +2,7 @@
 
 use tokio::time::sleep;
 
-use super::{database_settings, run::existing_master_keys};
+use super::{database_settings, open::existing_master_keys};
 use crate::{
     authority::{
         audit,
@@ -82,7 +82,7 @@ async fn replace_signing_keys(
         key.described.life = key.described.life.revoke(now)?;
         signing_keys::update(transaction, &key.described).await?;
     }
-    let algorithm = super::run::signing_policy(settings).algorithm;
+    let algorithm = super::open::signing_policy(settings).algorithm;
     let prepared = Life::prepared(now);
     let active = prepared.activate(now, true)?;
     for life in [active, prepared] {
