@@ -95,14 +95,16 @@ impl Barrier {
     }
 }
 
-/// Waits until every other server has applied what is at `position`, and says how far it has come. It is applied `here`, or not.
+/// Waits until every other server has applied what is at `position`, and this one, of which `here` tells; and says how far it
+/// has come.
 pub(super) async fn reach(
     shared: &Shared,
     position: Position,
-    here: bool,
+    here: impl Future<Output = bool>,
     until: Instant,
 ) -> Reach {
     if shared.db.engine() == Engine::Sqlite {
+        let here = here.await;
         return Reach {
             applied: usize::from(here),
             total: 1,
@@ -113,8 +115,11 @@ pub(super) async fn reach(
     let _waiting = Waiting::among(&barrier.waiting);
     barrier.wake.notify_one();
     let mut others = barrier.others.subscribe();
-    let reached = others.wait_for(|others| others.is_reached(position));
-    let reached = matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)));
+    let reached = async {
+        let reached = others.wait_for(|others| others.is_reached(position));
+        matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)))
+    };
+    let (here, reached) = tokio::join!(here, reached);
     let standing = barrier.others.borrow().standing(position);
     Reach {
         applied: standing.applied + usize::from(here),

@@ -191,11 +191,12 @@ impl Pending {
         Some(effect)
     }
 
-    /// Waits for this server to have applied it, and then for every other one.
+    /// Waits for this server to have applied it, and for every other one.
     async fn reach(&self, position: Position, until: Instant) -> Reach {
         let mut place = self.shared.place.subscribe();
         let here = place.wait_for(|place| *place >= position);
-        let here = matches!(tokio::time::timeout_at(until, here).await, Ok(Ok(_)));
+        let here = tokio::time::timeout_at(until, here);
+        let here = async { matches!(here.await, Ok(Ok(_))) };
         barrier::reach(&self.shared, position, here, until).await
     }
 

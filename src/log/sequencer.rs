@@ -9,10 +9,10 @@ use super::{Shared, scan_bound::ScanBound};
 use crate::{
     clock::boottime,
     domain::revocation::{Decision, Subject},
-    error::Result,
+    error::{Reason, Result},
     storage::{
         self, Pool, Transaction,
-        revocation_log::{self, Turn},
+        revocation_log::{self, Sequenced, Turn},
     },
 };
 
@@ -22,6 +22,9 @@ const BATCH: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long another server's turn is waited for: it may have begun before what is to be moved was committed.
 const OTHERS_TURN: Duration = Duration::from_millis(2);
+
+/// How often in a row that may come to nothing before something else must be wrong.
+const COLLISIONS: u32 = 10;
 
 pub(super) struct Sequencer {
     shared: Arc<Shared>,
@@ -63,58 +66,53 @@ impl Sequencer {
 
     /// Moves all that is committed.
     async fn drain(&mut self) -> Result<()> {
+        let mut collisions = 0;
         loop {
-            let renewed = self.renew_bound().await?;
-            if !revocation_log::is_waiting(&self.connection, self.bound.low()).await? {
-                if renewed {
-                    self.look_at_the_timeline().await?;
+            self.renew_bound().await?;
+            match revocation_log::sequence(&self.connection, self.bound.low(), BATCH).await {
+                Ok(Sequenced::Moved { rows, emptied }) => {
+                    self.tell(rows);
+                    if emptied {
+                        self.bound.found_empty();
+                        return Ok(());
+                    }
                 }
-                self.bound.found_empty();
-                return Ok(());
-            }
-            let Some(moved) = self.move_a_batch().await? else {
-                tokio::time::sleep(OTHERS_TURN).await;
-                continue;
-            };
-            if moved > 0 {
-                self.shared.wake_tail.notify_one();
-                let moved = u32::try_from(moved).unwrap_or(u32::MAX);
-                self.shared.sequenced_entries.record(moved);
-            }
-            if moved < u64::from(BATCH) {
-                self.bound.found_empty();
-                return Ok(());
+                Ok(Sequenced::OtherTimeline) => self.look_at_the_timeline().await?,
+                Ok(Sequenced::NotOurTurn) => tokio::time::sleep(OTHERS_TURN).await,
+                // Another server did the same at the same moment.
+                Err(error)
+                    if error.reason() == Reason::ConcurrentModification
+                        && collisions < COLLISIONS =>
+                {
+                    collisions += 1;
+                    tokio::time::sleep(OTHERS_TURN).await;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// How many rows were moved; none where it is another server's turn.
-    async fn move_a_batch(&self) -> Result<Option<u64>> {
-        let transaction = self.connection.begin().await?;
-        if !revocation_log::take_turn(&transaction, Turn::Sequence).await? {
-            transaction.rollback().await?;
-            return Ok(None);
-        }
-        self.mind_the_timeline(&transaction).await?;
-        let moved = revocation_log::sequence(&transaction, self.bound.low(), BATCH).await?;
+    fn tell(&self, moved: u64) {
         if moved > 0 {
-            storage::announce(&transaction).await?;
+            self.shared.wake_tail.notify_one();
+            let moved = u32::try_from(moved).unwrap_or(u32::MAX);
+            self.shared.sequenced_entries.record(moved);
         }
-        transaction.commit().await?;
-        Ok(Some(moved))
     }
 
-    /// Begins the log anew where that is due, though nothing waits for a place.
+    /// Begins the log anew where that is due, before anything else gets a place.
     async fn look_at_the_timeline(&self) -> Result<()> {
         let transaction = self.connection.begin().await?;
         if !revocation_log::take_turn(&transaction, Turn::Sequence).await? {
-            return transaction.rollback().await;
+            transaction.rollback().await?;
+            tokio::time::sleep(OTHERS_TURN).await;
+            return Ok(());
         }
         self.mind_the_timeline(&transaction).await?;
         transaction.commit().await
     }
 
-    /// A standby that took over may lack the end of the log: before anything else gets a place, it begins anew.
+    /// A standby that took over may lack the end of the log.
     async fn mind_the_timeline(&self, transaction: &Transaction) -> Result<()> {
         let (known, now) = storage::authority::timelines(transaction).await?;
         if known == Some(now) {
@@ -128,14 +126,14 @@ impl Sequencer {
         storage::authority::set_timeline(transaction, now).await
     }
 
-    /// True where it was time to look which transactions run.
-    async fn renew_bound(&mut self) -> Result<bool> {
+    /// Looks now and then which transactions run.
+    async fn renew_bound(&mut self) -> Result<()> {
         let now = boottime();
         if !self.bound.is_due(now) {
-            return Ok(false);
+            return Ok(());
         }
         let oldest = revocation_log::oldest_running_transaction(&self.connection).await?;
         self.bound.running(oldest, now);
-        Ok(true)
+        Ok(())
     }
 }

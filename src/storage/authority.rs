@@ -86,10 +86,14 @@ pub async fn begin_log(
     Ok(())
 }
 
+/// PostgreSQL's timeline now.
+pub(super) const TIMELINE_NOW: &str =
+    "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
+
 /// PostgreSQL's timeline when the log last grew, if it has, and its timeline now: a standby that takes over begins another one.
 pub async fn timelines(db: &impl ConnectionTrait) -> Result<(Option<i64>, i64)> {
-    let sql = "SELECT timeline, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint AS now \
-               FROM authority WHERE authority_id = 1";
+    let sql =
+        format!("SELECT timeline, {TIMELINE_NOW} AS now FROM authority WHERE authority_id = 1");
     let row = db.query_one_raw(statement(db, sql, [])).await?;
     let row = row.ok_or_else(|| Error::internal("the authority's row is missing"))?;
     Ok((row.try_get("", "timeline")?, row.try_get("", "now")?))

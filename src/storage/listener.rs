@@ -10,7 +10,8 @@ use sea_orm::{
 use super::{Database, error::from_sqlx, postgres, statement::execute};
 use crate::error::Result;
 
-const CHANNEL: &str = "token_authority_log";
+/// What is said there is that the log has grown.
+pub(super) const CHANNEL: &str = "token_authority_log";
 
 /// Hears what [`announce`] says, on a connection of its own.
 ///

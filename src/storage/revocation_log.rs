@@ -10,6 +10,8 @@ use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult, Value};
 
 use super::{
     Engine,
+    authority::TIMELINE_NOW,
+    listener::CHANNEL,
     statement::{engine_of, execute, given_rows, statement},
 };
 use crate::{
@@ -130,47 +132,85 @@ pub enum Turn {
     Forget,
 }
 
+impl Turn {
+    /// Its name in ASCII.
+    fn lock(self) -> i64 {
+        match self {
+            Self::Sequence => 0x7365_7175_656e_6365,
+            Self::Forget => 0x666f_7267_6574,
+        }
+    }
+}
+
 /// Takes a turn until the transaction is over; false where another server has it. It only saves work: nothing is wrong where two
 /// do the same.
 pub async fn take_turn(db: &impl ConnectionTrait, turn: Turn) -> Result<bool> {
     if engine_of(db) == Engine::Sqlite {
         return Ok(true);
     }
-    // `sequence` and `forget` in ASCII.
-    let lock: i64 = match turn {
-        Turn::Sequence => 0x7365_7175_656e_6365,
-        Turn::Forget => 0x666f_7267_6574,
-    };
     let sql = "SELECT pg_try_advisory_xact_lock($1) AS taken";
-    let row = db.query_one_raw(statement(db, sql, [lock.into()])).await?;
+    let row = db
+        .query_one_raw(statement(db, sql, [turn.lock().into()]))
+        .await?;
     let taken: Option<bool> = row.map(|row| row.try_get("", "taken")).transpose()?;
     Ok(taken.unwrap_or_default())
 }
 
-/// Whether a committed row waits in the inbox; `low` as in [`sequence`].
-pub async fn is_waiting(db: &impl ConnectionTrait, low: i64) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM revocation_inbox WHERE xid >= $1) AS waiting";
-    let row = db.query_one_raw(statement(db, sql, [low.into()])).await?;
-    let waiting: Option<bool> = row.map(|row| row.try_get("", "waiting")).transpose()?;
-    Ok(waiting.unwrap_or_default())
+/// What came of [`sequence`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sequenced {
+    /// So many rows were moved; `emptied` where no others were seen.
+    Moved { rows: u64, emptied: bool },
+    /// Another server has the turn.
+    NotOurTurn,
+    /// PostgreSQL is on another timeline than the log was: it may have lost its end, and nothing is moved.
+    OtherTimeline,
 }
 
-/// Moves up to `limit` committed rows from the inbox to the log, at the places after its head, and says how many.
+/// Moves up to `limit` committed rows from the inbox to the log, at the places after its head, and tells every listener. One
+/// statement, and a transaction of its own: nobody can be stopped in the middle of it.
 ///
 /// `low` bounds the scan past rows that are long gone; every row with a smaller `xid` must have been moved before.
-/// Two that do this at once cannot both succeed: the primary key is on the position.
-pub async fn sequence(db: &impl ConnectionTrait, low: i64, limit: u32) -> Result<u64> {
+/// `ABORTED/CONCURRENT_MODIFICATION` where another server did the same at the same moment: the primary key is on the position.
+pub async fn sequence(db: &impl ConnectionTrait, low: i64, limit: u32) -> Result<Sequenced> {
     let sql = format!(
-        "WITH next AS (SELECT xid, inbox_id FROM revocation_inbox WHERE xid >= $1 ORDER BY xid, inbox_id LIMIT $2),
+        "WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS taken),
+         known AS MATERIALIZED (SELECT timeline = {TIMELINE_NOW} AS same FROM authority WHERE authority_id = 1),
+         next AS (SELECT xid, inbox_id FROM revocation_inbox
+                  WHERE xid >= $1 AND (SELECT taken FROM turn) AND (SELECT same FROM known)
+                  ORDER BY xid, inbox_id LIMIT $2),
          taken AS (DELETE FROM revocation_inbox i USING next WHERE i.xid = next.xid AND i.inbox_id = next.inbox_id
-                   RETURNING i.*)
-         INSERT INTO revocation_log (position, {COLUMNS})
-         SELECT (SELECT coalesce(max(position), 0) FROM revocation_log) + row_number() OVER (ORDER BY xid, inbox_id),
-                {COLUMNS} FROM taken"
+                   RETURNING i.*),
+         placed AS (INSERT INTO revocation_log (position, {COLUMNS})
+                    SELECT (SELECT coalesce(max(position), 0) FROM revocation_log) + row_number() OVER (ORDER BY xid, inbox_id),
+                           {COLUMNS} FROM taken
+                    RETURNING position)
+         SELECT (SELECT taken FROM turn) AS taken, coalesce((SELECT same FROM known), false) AS same,
+                (SELECT count(*) FROM next) AS seen, count(*) AS moved,
+                CASE WHEN count(*) > 0 THEN pg_notify($4, '')::text END AS told
+         FROM placed"
     );
-    let values: [Value; 2] = [low.into(), i64::from(limit).into()];
-    let moved = db.execute_raw(statement(db, sql, values)).await?;
-    Ok(moved.rows_affected())
+    let values: [Value; 4] = [
+        low.into(),
+        i64::from(limit).into(),
+        Turn::Sequence.lock().into(),
+        CHANNEL.into(),
+    ];
+    let row = db.query_one_raw(statement(db, sql, values)).await?;
+    let row = row.ok_or_else(|| Error::internal("the sequencer was told nothing"))?;
+    if !row.try_get::<bool>("", "taken")? {
+        return Ok(Sequenced::NotOurTurn);
+    }
+    if !row.try_get::<bool>("", "same")? {
+        return Ok(Sequenced::OtherTimeline);
+    }
+    let (seen, moved): (i64, i64) = (row.try_get("", "seen")?, row.try_get("", "moved")?);
+    Ok(Sequenced::Moved {
+        rows: u64::try_from(moved).unwrap_or_default(),
+        // By what was seen, not by what was moved: rows that another server had just moved were seen as well, and others may
+        // have been behind them.
+        emptied: seen < i64::from(limit),
+    })
 }
 
 /// The smallest transaction id that may still be running: rows of smaller ones are all visible, or gone.

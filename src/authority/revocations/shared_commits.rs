@@ -4,10 +4,10 @@
 //! Whoever comes while a commit is under way is in the next one. Where a batch fails, each is done by itself, so that nobody
 //! fails for another's sake; where the database cannot be reached, all are told so at once.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use metrics::Histogram;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     error::{self, Error, Result},
     log::{Pending, RevocationLog},
     storage::{
-        self, Database, Transaction,
+        self, Database, Engine, Transaction,
         revocation_log::{self, Found, Target},
     },
     telemetry::metrics as names,
@@ -29,6 +29,8 @@ use crate::{
 
 /// The most that share a commit.
 const BATCH: usize = 256;
+/// How many commits are under way at a time, where there can be several: one waits for the disk while the next is written.
+const COMMITS: usize = 2;
 /// How many may wait for the next one; whoever comes then waits to be let in.
 const QUEUE: usize = 4096;
 
@@ -78,12 +80,13 @@ impl SharedCommits {
         stop: &CancellationToken,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let committer = Committer {
+        let committer = Arc::new(Committer {
             db: db.clone(),
             log: log.clone(),
             clock: clock.clone(),
+            tasks: tasks.clone(),
             shared: metrics::histogram!(names::SHARED_COMMIT_ENTRIES),
-        };
+        });
         tasks.spawn(committer.run(receiver, stop.clone()));
         Self(sender)
     }
@@ -102,19 +105,29 @@ struct Committer {
     db: Database,
     log: RevocationLog,
     clock: Clock,
+    tasks: TaskTracker,
     /// How many shared a commit.
     shared: Histogram,
 }
 
 impl Committer {
-    async fn run(self, mut receiver: mpsc::Receiver<Waiting>, stop: CancellationToken) {
+    async fn run(self: Arc<Self>, mut receiver: mpsc::Receiver<Waiting>, stop: CancellationToken) {
+        let commits = Arc::new(Semaphore::new(match self.db.engine() {
+            Engine::Sqlite => 1,
+            Engine::Postgres => COMMITS,
+        }));
         let mut batch = Vec::with_capacity(BATCH);
-        while let Some(taken @ 1..) = stop
-            .run_until_cancelled(receiver.recv_many(&mut batch, BATCH))
-            .await
+        while let Ok(turn) = Arc::clone(&commits).acquire_owned().await
+            && let Some(taken @ 1..) = stop
+                .run_until_cancelled(receiver.recv_many(&mut batch, BATCH))
+                .await
         {
             self.shared.record(u32::try_from(taken).unwrap_or(u32::MAX));
-            self.commit(batch.drain(..taken).collect()).await;
+            let (committer, batch) = (Arc::clone(&self), batch.drain(..taken).collect());
+            self.tasks.spawn(async move {
+                committer.commit(batch).await;
+                drop(turn);
+            });
         }
     }
 
