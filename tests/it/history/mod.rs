@@ -2,15 +2,13 @@
 //! that the promises allow.
 //!
 //! `record` is what happened, as plain data; `validators` says what must hold of it, one function a promise. `world` is what
-//! everybody knows; `calls` makes each call and notes it, `clients` decide what to call, `subscribers` watch. `cluster` is the
-//! servers, each behind a `proxy`; `faults` is what is done to them. `figures` counts. See `docs/testing.md`.
+//! everybody knows; `calls` makes each call and notes it, `clients` decide what to call, `subscribers` watch; `faults` is
+//! what is done to the servers. `figures` counts. See `docs/testing.md`.
 
 mod calls;
 mod clients;
-mod cluster;
 mod faults;
 mod figures;
-mod proxy;
 mod record;
 mod subscribers;
 mod validators;
@@ -21,12 +19,11 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use self::{
-    cluster::{Cluster, STANDING},
     figures::Figures,
     record::{How, Record, Subscriber},
     world::World,
 };
-use crate::support::{Dice, Engine, TestDatabase, long_run, spawn};
+use crate::support::{Cluster, Dice, Engine, STANDING, TestDatabase, long_run, spawn};
 
 const STORYTELLERS: usize = 12;
 const SUBSCRIBERS: usize = 3;

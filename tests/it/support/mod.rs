@@ -10,6 +10,7 @@ mod forge;
 mod keys;
 mod operator;
 mod process;
+mod replicas;
 mod tenant;
 mod watching;
 pub(crate) mod wire;
@@ -49,6 +50,7 @@ pub(crate) use forge::{Forger, claims_of, unsigned};
 pub(crate) use keys::{key_request, revocation_of};
 pub(crate) use operator::{Operator, mask};
 pub(crate) use process::Process;
+pub(crate) use replicas::{At, Cluster, PATIENCE, STANDING, Slot, Weather};
 pub(crate) use tenant::{CLERK, Tenant};
 pub(crate) use watching::{Watching, events_of, span};
 

@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How it is on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weather {
+pub(crate) enum Weather {
     Fair,
     /// What is sent is there only after a while.
     Slow(Duration),
@@ -34,14 +34,14 @@ pub(super) enum Weather {
 
 /// See the module. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct Proxy {
-    pub(super) port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     weather: watch::Sender<Weather>,
     end: CancellationToken,
 }
 
 impl Proxy {
-    pub(super) async fn before(postgres: SocketAddr) -> Self {
+    pub(crate) async fn before(postgres: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (weather, end) = (watch::Sender::new(Weather::Fair), CancellationToken::new());
@@ -51,7 +51,7 @@ impl Proxy {
         Self { port, weather, end }
     }
 
-    pub(super) fn set(&self, weather: Weather) {
+    pub(crate) fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }
 }
