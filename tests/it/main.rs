@@ -64,6 +64,7 @@ mod resumption;
 mod revoke;
 mod revoking;
 mod role_names;
+mod rolling;
 mod rotate;
 mod secrets;
 mod server_info;

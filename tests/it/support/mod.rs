@@ -50,7 +50,7 @@ pub(crate) use forge::{Forger, claims_of, unsigned};
 pub(crate) use keys::{key_request, revocation_of};
 pub(crate) use operator::{Operator, mask};
 pub(crate) use process::Process;
-pub(crate) use replicas::{At, Cluster, PATIENCE, STANDING, Slot, Weather};
+pub(crate) use replicas::{At, Cluster, Load, PATIENCE, STANDING, Slot, Weather, never_sent};
 pub(crate) use tenant::{CLERK, Tenant};
 pub(crate) use watching::{Watching, events_of, span};
 

@@ -1,5 +1,7 @@
-//! Servers that are processes over one PostgreSQL database, each behind a `proxy` of its own, and how clients reach them.
+//! Servers that are processes over one PostgreSQL database, each behind a `proxy` of its own, how clients reach them, and a
+//! `load` of clients.
 
+mod load;
 mod proxy;
 
 use std::{
@@ -16,7 +18,10 @@ use token_authority::proto::token_service_client::TokenServiceClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-pub(crate) use self::proxy::{Proxy, Weather};
+pub(crate) use self::{
+    load::{Load, never_sent},
+    proxy::{Proxy, Weather},
+};
 use super::{Process, TestDatabase, data_beside, eventually, password_request};
 
 /// Replicas that are there from the beginning to the end, but for when they are killed.
@@ -48,6 +53,13 @@ pub(crate) struct At {
     pub(crate) name: String,
     pub(crate) channel: Channel,
     process: Arc<Process>,
+}
+
+impl At {
+    /// A connection beside that of [`At::channel`], which carries only so many streams.
+    pub(crate) fn another_channel(&self) -> Channel {
+        self.process.connect_lazily()
+    }
 }
 
 impl Cluster {
