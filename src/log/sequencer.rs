@@ -8,7 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::{
-    domain::revocation::{Decision, Subject},
+    clock::boottime,
+    domain::{
+        lease::Terms,
+        revocation::{Decision, Subject},
+    },
     error::Result,
     storage::{
         self, Pool, Transaction,
@@ -31,6 +35,18 @@ pub(super) struct Sequencer {
     /// Every row of a smaller transaction id has been moved. A bound of the scan past dead rows, never a horizon.
     low: i64,
     renewed: Instant,
+    /// A timeline on which the log has not grown yet, and since when it is known here, in time since boot.
+    newer: Option<(i64, Duration)>,
+}
+
+/// What came of a turn.
+enum Turned {
+    /// So many rows were moved.
+    Moved(u64),
+    /// It is another server's turn.
+    Elsewhere,
+    /// Nothing may get a place yet.
+    TooEarly,
 }
 
 impl Sequencer {
@@ -41,6 +57,7 @@ impl Sequencer {
             connection,
             low: 0,
             renewed: Instant::now(),
+            newer: None,
         })
     }
 
@@ -78,9 +95,13 @@ impl Sequencer {
                 self.raise_bound(bound);
                 return Ok(());
             }
-            let Some(moved) = self.move_a_batch().await? else {
-                tokio::time::sleep(OTHERS_TURN).await;
-                continue;
+            let moved = match self.move_a_batch().await? {
+                Turned::Moved(moved) => moved,
+                Turned::Elsewhere => {
+                    tokio::time::sleep(OTHERS_TURN).await;
+                    continue;
+                }
+                Turned::TooEarly => return Ok(()),
             };
             if moved > 0 {
                 self.shared.wake_tail.notify_one();
@@ -101,44 +122,65 @@ impl Sequencer {
         };
     }
 
-    /// How many rows were moved; none where it is another server's turn.
-    async fn move_a_batch(&self) -> Result<Option<u64>> {
+    async fn move_a_batch(&mut self) -> Result<Turned> {
         let transaction = self.connection.begin().await?;
         if !revocation_log::take_turn(&transaction, Turn::Sequence).await? {
             transaction.rollback().await?;
-            return Ok(None);
+            return Ok(Turned::Elsewhere);
         }
-        self.mind_the_timeline(&transaction).await?;
+        if !self.mind_the_timeline(&transaction).await? {
+            transaction.rollback().await?;
+            return Ok(Turned::TooEarly);
+        }
         let moved = revocation_log::sequence(&transaction, self.low, BATCH).await?;
         if moved > 0 {
             storage::announce(&transaction).await?;
         }
         transaction.commit().await?;
-        Ok(Some(moved))
+        Ok(Turned::Moved(moved))
     }
 
     /// Begins the log anew where that is due, though nothing waits for a place.
-    async fn look_at_the_timeline(&self) -> Result<()> {
+    async fn look_at_the_timeline(&mut self) -> Result<()> {
         let transaction = self.connection.begin().await?;
-        if !revocation_log::take_turn(&transaction, Turn::Sequence).await? {
+        if !revocation_log::take_turn(&transaction, Turn::Sequence).await?
+            || !self.mind_the_timeline(&transaction).await?
+        {
             return transaction.rollback().await;
         }
-        self.mind_the_timeline(&transaction).await?;
         transaction.commit().await
     }
 
-    /// A standby that took over may lack the end of the log: before anything else gets a place, it begins anew.
-    async fn mind_the_timeline(&self, transaction: &Transaction) -> Result<()> {
+    /// A standby that took over may lack the end of the log: before anything else gets a place, it begins anew. False where it is
+    /// too early for that.
+    async fn mind_the_timeline(&mut self, transaction: &Transaction) -> Result<bool> {
         let (known, now) = storage::authority::timelines(transaction).await?;
         if known == Some(now) {
-            return Ok(());
+            self.newer = None;
+            return Ok(true);
         }
         if known.is_some() {
+            if !self.lost_leases_are_over(now) {
+                return Ok(false);
+            }
             let decision = Decision::change(Subject::Everything, None);
             super::begin_anew(transaction, &decision, self.shared.clock.now()).await?;
             storage::announce(transaction).await?;
         }
-        storage::authority::set_timeline(transaction, now).await
+        storage::authority::set_timeline(transaction, now).await?;
+        Ok(true)
+    }
+
+    /// A lease may have been lost as well, of a server that nobody would wait for: it was renewed for the last time before this
+    /// timeline began.
+    fn lost_leases_are_over(&mut self, timeline: i64) -> bool {
+        let now = boottime();
+        let since = match self.newer {
+            Some((seen, since)) if seen == timeline => since,
+            Some(_) | None => now,
+        };
+        self.newer = Some((timeline, since));
+        now.saturating_sub(since) >= Terms::STANDARD.patience()
     }
 
     async fn next_bound(&mut self) -> Result<Option<i64>> {
