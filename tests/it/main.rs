@@ -36,6 +36,7 @@ mod directory;
 mod discovery;
 mod draining;
 mod escalation;
+mod failover;
 mod floods;
 mod forgery;
 mod garbled_places;

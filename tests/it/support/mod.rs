@@ -52,7 +52,9 @@ pub(crate) use keys::{key_request, revocation_of};
 pub(crate) use operator::{Operator, mask};
 pub(crate) use own_postgres::OwnPostgres;
 pub(crate) use process::Process;
-pub(crate) use replicas::{At, Cluster, Load, PATIENCE, STANDING, Slot, Weather, never_sent};
+pub(crate) use replicas::{
+    At, Cluster, Load, PATIENCE, Proxy, STANDING, Slot, Weather, introspect, never_sent,
+};
 pub(crate) use tenant::{CLERK, Tenant};
 pub(crate) use watching::{Watching, events_of, span};
 

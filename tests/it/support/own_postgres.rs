@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own: to be stopped and started.
+//! A PostgreSQL server of a test's own: to be stopped and started, and to be taken over from by a standby.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -24,7 +24,7 @@ pub(crate) struct OwnPostgres {
 }
 
 /// The programs of PostgreSQL, and as whom they run where the test runs as root.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Programs {
     folder: PathBuf,
     user: Option<(u32, u32)>,
@@ -50,6 +50,24 @@ impl OwnPostgres {
         Some(server)
     }
 
+    /// Starts a standby that is sent the log by way of a port of this machine.
+    pub(crate) fn standby(&self, port: u16) -> Self {
+        let standby = Self::anywhere(self.programs.clone());
+        let source = format!("host=127.0.0.1 port={port} user=postgres");
+        let options = [
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+            "--dbname",
+            &source,
+            "--pgdata",
+            &standby.data(),
+        ];
+        standby.programs.run("pg_basebackup", &options);
+        standby.start_again();
+        standby
+    }
+
     /// Ends every process of it where it is, as a crash does.
     pub(crate) fn crash(&self) {
         let options = ["stop", "-w", "-s", "-m", "immediate", "-D", &self.data()];
@@ -67,6 +85,12 @@ impl OwnPostgres {
         let options = [
             "start", "-w", "-s", "-D", &data, "-l", &log, "-o", &settings,
         ];
+        self.programs.run("pg_ctl", &options);
+    }
+
+    /// Makes a primary of a standby, and waits until it is one.
+    pub(crate) fn promote(&self) {
+        let options = ["promote", "-w", "-s", "-D", &self.data()];
         self.programs.run("pg_ctl", &options);
     }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 
 pub(crate) use self::{
-    load::{Load, never_sent},
+    load::{Load, introspect, never_sent},
     proxy::{Proxy, Weather},
 };
 use super::{Process, TestDatabase, data_beside, eventually, password_request};
