@@ -7,7 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     RETENTION, Shared,
     barrier::{self, Reach},
-    cursor::{Coverage, Cursor, EntryMark},
+    cursor::{Coverage, Cursor, EntryMark, LogIdentity},
 };
 use crate::{
     clock::Timestamp,
@@ -180,11 +180,14 @@ impl Pending {
                 .zip(place)
                 .map(|(reached, place)| reached.max(place));
         }
-        let reach = match position {
+        let log = self.shared.identity();
+        let mut reach = match position {
             Some(position) => self.reach(position, until.effective).await,
             None => Reach::default(),
         };
-        let effect = self.describe(position, reach, commit_time);
+        // A log that has begun anew meanwhile is beyond that place, too, and may lack what was there.
+        reach.effective &= log == self.shared.identity();
+        let effect = self.describe(log, position, reach, commit_time);
         if self.kills && effect.effective {
             self.shared.effective_seconds.record(committed.elapsed());
         }
@@ -200,10 +203,15 @@ impl Pending {
         barrier::reach(&self.shared, position, here, until).await
     }
 
-    fn describe(&self, position: Option<Position>, reach: Reach, commit_time: Timestamp) -> Effect {
+    fn describe(
+        &self,
+        log: LogIdentity,
+        position: Option<Position>,
+        reach: Reach,
+        commit_time: Timestamp,
+    ) -> Effect {
         let cursor = position.map(|position| {
             let mark = EntryMark::default();
-            let log = self.shared.identity();
             self.shared.seal.seal(&Cursor {
                 log,
                 position,

@@ -239,7 +239,8 @@ impl RevocationLog {
         self.0.wake_tail.notify_one();
         let reached = place.wait_for(|place| *place >= cursor.position);
         match tokio::time::timeout_at(until, reached).await {
-            Ok(Ok(_)) => Ok(()),
+            // A log that has begun anew meanwhile is beyond that place, too, and may lack what was there.
+            Ok(Ok(_)) => self.open_cursor(min_cursor).map(drop),
             Ok(Err(_)) | Err(_) => Err(Error::new(
                 Reason::CursorNotReached,
                 "this replica has not reached the cursor yet",

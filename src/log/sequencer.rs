@@ -8,7 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Shared, scan_bound::ScanBound};
 use crate::{
     clock::boottime,
-    domain::revocation::{Decision, Subject},
+    domain::{
+        lease::Terms,
+        revocation::{Decision, Subject},
+    },
     error::{Reason, Result},
     storage::{
         self, Pool, Transaction,
@@ -30,6 +33,8 @@ pub(super) struct Sequencer {
     shared: Arc<Shared>,
     connection: Pool,
     bound: ScanBound,
+    /// A timeline on which the log has not grown yet, and since when it is known here, in time since boot.
+    newer: Option<(i64, Duration)>,
 }
 
 impl Sequencer {
@@ -39,6 +44,7 @@ impl Sequencer {
             shared,
             connection,
             bound: ScanBound::default(),
+            newer: None,
         })
     }
 
@@ -77,7 +83,11 @@ impl Sequencer {
                         return Ok(());
                     }
                 }
-                Ok(Sequenced::OtherTimeline) => self.look_at_the_timeline().await?,
+                Ok(Sequenced::OtherTimeline) => {
+                    if !self.begin_on_this_timeline().await? {
+                        return Ok(());
+                    }
+                }
                 Ok(Sequenced::NotOurTurn) => tokio::time::sleep(OTHERS_TURN).await,
                 // Another server did the same at the same moment.
                 Err(error)
@@ -100,30 +110,48 @@ impl Sequencer {
         }
     }
 
-    /// Begins the log anew where that is due, before anything else gets a place.
-    async fn look_at_the_timeline(&self) -> Result<()> {
+    /// A standby that took over may lack the end of the log: before anything else gets a place, it begins anew. False where it is
+    /// too early for that, or another server's turn.
+    async fn begin_on_this_timeline(&mut self) -> Result<bool> {
         let transaction = self.connection.begin().await?;
-        if !revocation_log::take_turn(&transaction, Turn::Sequence).await? {
+        if !revocation_log::take_turn(&transaction, Turn::Sequence).await?
+            || !self.mind_the_timeline(&transaction).await?
+        {
             transaction.rollback().await?;
-            tokio::time::sleep(OTHERS_TURN).await;
-            return Ok(());
+            return Ok(false);
         }
-        self.mind_the_timeline(&transaction).await?;
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(true)
     }
 
-    /// A standby that took over may lack the end of the log.
-    async fn mind_the_timeline(&self, transaction: &Transaction) -> Result<()> {
+    async fn mind_the_timeline(&mut self, transaction: &Transaction) -> Result<bool> {
         let (known, now) = storage::authority::timelines(transaction).await?;
         if known == Some(now) {
-            return Ok(());
+            self.newer = None;
+            return Ok(true);
         }
         if known.is_some() {
+            if !self.lost_leases_are_over(now) {
+                return Ok(false);
+            }
             let decision = Decision::change(Subject::Everything, None);
             super::begin_anew(transaction, &decision, self.shared.clock.now()).await?;
             storage::announce(transaction).await?;
         }
-        storage::authority::set_timeline(transaction, now).await
+        storage::authority::set_timeline(transaction, now).await?;
+        Ok(true)
+    }
+
+    /// A lease may have been lost as well, of a server that nobody would wait for: it was renewed for the last time before this
+    /// timeline began.
+    fn lost_leases_are_over(&mut self, timeline: i64) -> bool {
+        let now = boottime();
+        let since = match self.newer {
+            Some((seen, since)) if seen == timeline => since,
+            Some(_) | None => now,
+        };
+        self.newer = Some((timeline, since));
+        now.saturating_sub(since) >= Terms::STANDARD.patience()
     }
 
     /// Looks now and then which transactions run.

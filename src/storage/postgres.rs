@@ -127,7 +127,7 @@ fn pool_options(settings: &DatabaseSettings) -> PgPoolOptions {
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
-        .after_connect(|connection, _| Box::pin(require_primary(connection)))
+        .after_connect(|connection, _| Box::pin(begin_session(connection)))
         .before_acquire(|connection, age| {
             let usable = is_usable(connection, &age);
             Box::pin(std::future::ready(Ok(usable)))
@@ -139,11 +139,12 @@ fn is_usable(connection: &PgConnection, age: &PoolConnectionMetadata) -> bool {
     !connection.is_in_transaction() && age.age < LIFE && age.idle_for < SILENCE
 }
 
-/// A standby lags behind: nothing may be decided by what it says.
-async fn require_primary(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
-        .fetch_one(connection)
-        .await?;
+/// A standby lags behind: nothing may be decided by what it says. And what is acknowledged here must outlive a crash there: where
+/// commits would not wait for that, those of this session do. A stricter setting stays as it is.
+async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let sql = "SELECT pg_is_in_recovery(), CASE current_setting('synchronous_commit') \
+               WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END";
+    let standby: bool = sqlx::query_scalar(sql).fetch_one(connection).await?;
     if standby {
         return Err(sqlx::Error::Protocol("the server is a standby".to_owned()));
     }

@@ -142,7 +142,9 @@ async fn storm_and_kill(server: Process, admin: &str, key: &str, enough: u64) ->
         tokio::task::yield_now().await;
     }
     killed.store(true, Ordering::SeqCst);
-    tokio::task::spawn_blocking(|| server.kill()).await.unwrap();
+    tokio::task::spawn_blocking(move || server.kill())
+        .await
+        .unwrap();
     for revoker in revoking {
         revoker.await.unwrap();
     }

@@ -14,7 +14,10 @@ use tokio_util::task::TaskTracker;
 use super::{Place, count_spaces, space, write_space};
 use crate::{
     error::Reason,
-    storage::{Database, DatabaseLocation, DatabaseSettings, SessionLock, entity::spaces},
+    storage::{
+        Database, DatabaseLocation, DatabaseSettings, SessionLock, entity::spaces,
+        statement::statement,
+    },
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -166,6 +169,34 @@ async fn a_dedicated_connection_may_not_hold_a_transaction_open() {
     transaction.commit().await.unwrap();
     assert_eq!(count_spaces(&database).await, 1);
     assert_eq!(sequencer.in_use().open, 1);
+}
+
+#[tokio::test]
+async fn commits_wait_until_they_are_durable_whatever_the_database_says() {
+    let Some(place) = Place::postgres().await else {
+        return;
+    };
+    for (configured, used) in [
+        ("off", "on"),
+        ("local", "local"),
+        ("on", "on"),
+        ("remote_apply", "remote_apply"),
+    ] {
+        let configuring = place.open().await;
+        let sql = format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {configured}', current_database()); END $$"
+        );
+        configuring.reader().execute_unprepared(&sql).await.unwrap();
+        configuring.close().await;
+        let database = place.open().await;
+        let dedicated = database.dedicated("lease", SHORT).await.unwrap();
+        for pool in [database.reader(), &dedicated] {
+            let sql = "SELECT current_setting('synchronous_commit') AS used";
+            let row = pool.query_one_raw(statement(pool, sql, [])).await.unwrap();
+            let found: String = row.unwrap().try_get("", "used").unwrap();
+            assert_eq!(found, used, "where the database has {configured}");
+        }
+    }
 }
 
 #[tokio::test]

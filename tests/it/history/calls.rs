@@ -15,15 +15,14 @@ use token_authority::{
 use tonic::{Code, Request, Response, Status};
 
 use super::{
-    cluster::{At, PATIENCE},
     record::{
         Effect, Failure, Form, How, Judgement, Revocation, Span, Subject, Token, TokenNumber,
     },
     world::{Held, ROLE, User, World},
 };
 use crate::support::{
-    PASSWORD, as_caller, claims_of, exchange_request, mask, password_request, revocation_of,
-    rotate_request,
+    At, PASSWORD, PATIENCE, as_caller, claims_of, exchange_request, mask, password_request,
+    revocation_of, rotate_request,
 };
 
 /// A way to end tokens.
@@ -63,15 +62,6 @@ async fn timed<T>(
 fn timely<T>(mut request: Request<T>) -> Request<T> {
     request.set_timeout(PATIENCE);
     request
-}
-
-/// The JWT of `admin`.
-pub(super) async fn admin(at: &At, password: &str) -> String {
-    let mut client = TokenServiceClient::new(at.channel.clone());
-    let issued = client
-        .issue_token(password_request("admin", password, ""))
-        .await;
-    issued.unwrap().into_inner().token.unwrap().access_token
 }
 
 impl World {

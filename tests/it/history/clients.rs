@@ -7,11 +7,10 @@ use tokio::sync::Semaphore;
 
 use super::{
     calls::{Means, PAUSE, Place},
-    cluster::{At, STANDING},
     record::{Form, Subject},
     world::{Fate, Held, ROLE, User, World},
 };
-use crate::support::Dice;
+use crate::support::{At, Dice, STANDING};
 
 /// How often a place is asked, in milliseconds at most.
 const ASKED_EVERY: u64 = 60;

@@ -10,12 +10,10 @@ use token_authority::clock::boottime;
 use tokio::time::Instant;
 
 use super::{
-    cluster::{STANDING, Slot},
-    proxy::Weather,
     record::{Fault, Span},
     world::World,
 };
-use crate::support::{Dice, eventually, postgres};
+use crate::support::{Dice, STANDING, Slot, Weather, eventually, postgres};
 
 /// By when a replica that goes on after its lease was taken away has joined again.
 const JOINED: Duration = Duration::from_millis(1500);

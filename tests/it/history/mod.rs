@@ -2,15 +2,14 @@
 //! that the promises allow.
 //!
 //! `record` is what happened, as plain data; `validators` says what must hold of it, one function a promise. `world` is what
-//! everybody knows; `calls` makes each call and notes it, `clients` decide what to call, `subscribers` watch. `cluster` is the
-//! servers, each behind a `proxy`; `faults` is what is done to them. `figures` counts. See `docs/testing.md`.
+//! everybody knows; `calls` makes each call and notes it, `clients` decide what to call, `subscribers` watch; `faults` is
+//! what is done to the servers, and `database_stops` to PostgreSQL. `figures` counts. See `docs/testing.md`.
 
 mod calls;
 mod clients;
-mod cluster;
+mod database_stops;
 mod faults;
 mod figures;
-mod proxy;
 mod record;
 mod subscribers;
 mod validators;
@@ -21,12 +20,11 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use self::{
-    cluster::{Cluster, STANDING},
     figures::Figures,
     record::{How, Record, Subscriber},
     world::World,
 };
-use crate::support::{Dice, Engine, TestDatabase, long_run, spawn};
+use crate::support::{Cluster, Dice, Engine, STANDING, TestDatabase, long_run, spawn};
 
 const STORYTELLERS: usize = 12;
 const SUBSCRIBERS: usize = 3;
@@ -46,20 +44,33 @@ async fn the_history_of_servers_that_are_stopped_killed_and_cut_off_keeps_every_
     let (seed, duration) = long.unwrap_or((SEED, SHORT));
     let cluster = Cluster::start(database).await;
     let world = World::make(cluster, long.is_some()).await;
-    let subscribers = live_through(&world, seed, duration).await;
-    let silent = settle(&world, subscribers).await;
-    let record = std::mem::take(&mut *world.record());
-    let figures = Figures::of(&record);
-    eprintln!("seed {seed}\n{figures}");
-    let violations = told(&record);
-    assert!(violations.is_empty(), "seed {seed}\n{violations}");
-    assert!(silent.is_empty(), "not well after all is over: {silent:?}");
-    assert_says_something(&figures);
+    let until = Instant::now() + duration;
+    let faults = Box::pin(async {
+        tokio::join!(
+            faults::of_processes(&world, dice(seed, 300), until),
+            faults::of_connections(&world, dice(seed, 301), until)
+        );
+    });
+    let subscribers = live_through(&world, seed, faults).await;
+    let figures = judge(&world, seed, subscribers).await;
+    for kind in faults::Kind::all() {
+        let name = kind.name();
+        assert!(figures.faults.contains_key(name), "no {name}");
+    }
 }
 
-/// Everything at once, until time is up; what subscribers were told meanwhile.
-async fn live_through(world: &Arc<World>, seed: u64, duration: Duration) -> Vec<Subscriber> {
-    let dice = |number: u64| Dice::seeded(seed.wrapping_mul(1000).wrapping_add(number));
+/// What one of several does by.
+fn dice(seed: u64, number: u64) -> Dice {
+    Dice::seeded(seed.wrapping_mul(1000).wrapping_add(number))
+}
+
+/// Everything at once, until the faults are over; what subscribers were told meanwhile.
+async fn live_through(
+    world: &Arc<World>,
+    seed: u64,
+    faults: impl Future<Output = ()>,
+) -> Vec<Subscriber> {
+    let dice = |number: u64| dice(seed, number);
     let mut clients = Vec::new();
     for number in 0..STORYTELLERS {
         clients.push(spawn(clients::tell_stories(
@@ -78,11 +89,7 @@ async fn live_through(world: &Arc<World>, seed: u64, duration: Duration) -> Vec<
             spawn(subscribers::watch(Arc::clone(world), number, dice))
         })
         .collect();
-    let until = Instant::now() + duration;
-    tokio::join!(
-        faults::of_processes(world, dice(300), until),
-        faults::of_connections(world, dice(301), until)
-    );
+    faults.await;
     world.stop.cancel();
     for client in clients {
         client.await.unwrap();
@@ -94,6 +101,19 @@ async fn live_through(world: &Arc<World>, seed: u64, duration: Duration) -> Vec<
         subscribers.push(watching.await.unwrap());
     }
     subscribers
+}
+
+/// Lets it settle, and holds what happened against every promise.
+async fn judge(world: &Arc<World>, seed: u64, subscribers: Vec<Subscriber>) -> Figures {
+    let silent = settle(world, subscribers).await;
+    let record = std::mem::take(&mut *world.record());
+    let figures = Figures::of(&record);
+    eprintln!("seed {seed}\n{figures}");
+    let violations = told(&record);
+    assert!(violations.is_empty(), "seed {seed}\n{violations}");
+    assert!(silent.is_empty(), "not well after all is over: {silent:?}");
+    assert_says_something(&figures);
+    figures
 }
 
 /// Nothing is done to the servers any more: they answer again, subscribers catch up, and every token is asked about everywhere.
@@ -144,15 +164,8 @@ fn told(record: &Record) -> String {
     told
 }
 
-/// Every kind of fault, of verdict and of effect occurred: a history in which nothing happens keeps every promise.
+/// Every kind of verdict and of effect occurred: a history in which nothing happens keeps every promise.
 fn assert_says_something(figures: &Figures) {
-    for kind in faults::Kind::all() {
-        assert!(
-            figures.faults.contains_key(kind.name()),
-            "no {}",
-            kind.name()
-        );
-    }
     for how in [
         How::Introspected,
         How::InBatch,

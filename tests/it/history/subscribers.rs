@@ -14,11 +14,10 @@ use tokio::time::Instant;
 
 use super::{
     calls::PAUSE,
-    cluster::{At, PATIENCE},
     record::{Entry, Failure, Leg, Subscriber, Told, What},
     world::World,
 };
-use crate::support::{Dice, as_caller, span};
+use crate::support::{At, Dice, PATIENCE, as_caller, span};
 
 /// The longest that a stream is left alone.
 const LONGEST: u64 = 4000;

@@ -13,11 +13,8 @@ use token_authority::{
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    cluster::{At, Cluster},
-    record::{Record, Token, TokenNumber},
-};
-use crate::support::{Dice, Operator, PASSWORD};
+use super::record::{Record, Token, TokenNumber};
+use crate::support::{At, Cluster, Dice, Operator, PASSWORD};
 
 /// How many of the newest tokens are asked about again and again.
 const REMEMBERED: usize = 48;
@@ -76,7 +73,7 @@ impl World {
     /// Spaces, users and a role, over running replicas.
     pub(super) async fn make(cluster: Cluster, long: bool) -> Arc<Self> {
         let at = cluster.running().remove(0);
-        let admin = super::calls::admin(&at, &cluster.admin_password()).await;
+        let admin = cluster.admin().await;
         let operator = Operator::at(at.channel, &admin);
         let mut spaces = Vec::new();
         for slug in ["home", "away", "far"] {

@@ -48,6 +48,16 @@ impl TestDatabase {
         })
     }
 
+    /// A database that is there already, and stays.
+    pub(crate) fn at(url: String) -> Self {
+        let (_, name) = url.rsplit_once('/').unwrap();
+        Self {
+            name: name.to_owned(),
+            url: Some(url),
+            server: None,
+        }
+    }
+
     /// The same database for another server; given up by whoever made it. PostgreSQL only.
     pub(crate) fn shared(&self) -> Self {
         Self {

@@ -9,7 +9,9 @@ mod dice;
 mod forge;
 mod keys;
 mod operator;
+mod own_postgres;
 mod process;
+mod replicas;
 mod tenant;
 mod watching;
 pub(crate) mod wire;
@@ -48,7 +50,11 @@ pub(crate) use dice::Dice;
 pub(crate) use forge::{Forger, claims_of, unsigned};
 pub(crate) use keys::{key_request, revocation_of};
 pub(crate) use operator::{Operator, mask};
+pub(crate) use own_postgres::OwnPostgres;
 pub(crate) use process::Process;
+pub(crate) use replicas::{
+    At, Cluster, Load, PATIENCE, Proxy, STANDING, Slot, Weather, introspect, never_sent,
+};
 pub(crate) use tenant::{CLERK, Tenant};
 pub(crate) use watching::{Watching, events_of, span};
 

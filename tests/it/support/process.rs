@@ -68,7 +68,7 @@ impl Process {
     }
 
     /// Ends it as the kernel does when memory runs out: nothing of it gets to do anything more.
-    pub(crate) fn kill(self) {
+    pub(crate) fn kill(&self) {
         let mut child = self.child();
         child.kill().unwrap();
         child.wait().unwrap();

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use token_authority::proto::{
     RevocationEvent, WatchRevocationsRequest, WatchRevocationsResponse,
-    watch_revocations_response::Message,
+    revocation_service_client::RevocationServiceClient, watch_revocations_response::Message,
 };
-use tonic::{Status, Streaming};
+use tonic::{Status, Streaming, transport::Channel};
 
 use super::{Server, as_caller};
 
@@ -24,7 +24,16 @@ impl Watching {
         caller: &str,
         request: WatchRevocationsRequest,
     ) -> Result<Self, Status> {
-        let mut revocations = server.revocations().await;
+        Self::open_on(server.connect().await, caller, request).await
+    }
+
+    /// Opens one on a connection that is there.
+    pub(crate) async fn open_on(
+        channel: Channel,
+        caller: &str,
+        request: WatchRevocationsRequest,
+    ) -> Result<Self, Status> {
+        let mut revocations = RevocationServiceClient::new(channel);
         let opened = revocations
             .watch_revocations(as_caller(caller, request))
             .await?;

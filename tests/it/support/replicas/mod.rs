@@ -1,4 +1,8 @@
-//! The servers: processes over one PostgreSQL database, each behind a proxy of its own.
+//! Servers that are processes over one PostgreSQL database, each behind a `proxy` of its own, how clients reach them, and a
+//! `load` of clients.
+
+mod load;
+mod proxy;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
@@ -10,51 +14,57 @@ use std::{
 };
 
 use tempfile::TempDir;
+use token_authority::proto::token_service_client::TokenServiceClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-use super::proxy::Proxy;
-use crate::support::{Process, TestDatabase, data_beside, eventually};
+pub(crate) use self::{
+    load::{Load, introspect, never_sent},
+    proxy::{Proxy, Weather},
+};
+use super::{Process, TestDatabase, data_beside, eventually, password_request};
 
 /// Replicas that are there from the beginning to the end, but for when they are killed.
-pub(super) const STANDING: usize = 3;
+pub(crate) const STANDING: usize = 3;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// Those that stand, and one that comes and goes.
-    pub(super) slots: Vec<Slot>,
-    pub(super) database: TestDatabase,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) database: TestDatabase,
 }
 
 /// Where a replica is, or was, or will be.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     letter: char,
-    pub(super) proxy: Proxy,
+    pub(crate) proxy: Proxy,
     data: TempDir,
     database: TestDatabase,
     lives: AtomicUsize,
-    running: Mutex<Option<Running>>,
-}
-
-#[derive(Debug)]
-struct Running {
-    at: At,
-    process: Arc<Process>,
+    running: Mutex<Option<At>>,
 }
 
 /// A running replica, as clients see it.
 #[derive(Debug, Clone)]
-pub(super) struct At {
+pub(crate) struct At {
     /// Its letter, and how often it has been started.
-    pub(super) name: String,
-    pub(super) channel: Channel,
+    pub(crate) name: String,
+    pub(crate) channel: Channel,
+    process: Arc<Process>,
+}
+
+impl At {
+    /// A connection beside that of [`At::channel`], which carries only so many streams.
+    pub(crate) fn another_channel(&self) -> Channel {
+        self.process.connect_lazily()
+    }
 }
 
 impl Cluster {
     /// Starts the replicas that stand. Their data directories are made from that of the first.
-    pub(super) async fn start(database: TestDatabase) -> Self {
+    pub(crate) async fn start(database: TestDatabase) -> Self {
         let postgres = address(database.url().unwrap());
         let mut slots = Vec::new();
         for (number, letter) in ('a'..='d').enumerate() {
@@ -79,21 +89,25 @@ impl Cluster {
         Self { slots, database }
     }
 
-    /// The password of `admin`.
-    pub(super) fn admin_password(&self) -> String {
+    /// A JWT of `admin`.
+    pub(crate) async fn admin(&self) -> String {
         let file = self.slots[0].data.path().join("bootstrap-password");
-        std::fs::read_to_string(file).unwrap().trim().to_owned()
+        let password = std::fs::read_to_string(file).unwrap();
+        let mut client = TokenServiceClient::new(self.running().remove(0).channel);
+        let request = password_request("admin", password.trim(), "");
+        let issued = client.issue_token(request).await.unwrap();
+        issued.into_inner().token.unwrap().access_token
     }
 
     /// The replicas that run.
-    pub(super) fn running(&self) -> Vec<At> {
+    pub(crate) fn running(&self) -> Vec<At> {
         self.slots.iter().filter_map(Slot::at).collect()
     }
 }
 
 impl Slot {
     /// Starts it, however often the database cannot be reached meanwhile.
-    pub(super) async fn start(&self) {
+    pub(crate) async fn start(&self) {
         let end = Instant::now() + JOINS_WITHIN;
         let process = loop {
             let (database, data) = (self.database.shared(), self.data.path().to_owned());
@@ -107,30 +121,31 @@ impl Slot {
         let at = At {
             name: format!("{}{life}", self.letter),
             channel: process.connect_lazily(),
+            process: Arc::new(process),
         };
-        let process = Arc::new(process);
-        *self.lock() = Some(Running { at, process });
+        *self.lock() = Some(at);
     }
 
     /// How clients reach it; none where it does not run.
-    pub(super) fn at(&self) -> Option<At> {
-        self.lock().as_ref().map(|running| running.at.clone())
+    pub(crate) fn at(&self) -> Option<At> {
+        self.lock().clone()
     }
 
     /// What to stop and to let go on; none where it does not run.
-    pub(super) fn process(&self) -> Option<Arc<Process>> {
-        self.lock()
-            .as_ref()
-            .map(|running| Arc::clone(&running.process))
+    pub(crate) fn process(&self) -> Option<Arc<Process>> {
+        self.lock().as_ref().map(|at| Arc::clone(&at.process))
     }
 
     /// Kills it.
-    pub(super) fn kill(&self) {
-        drop(self.lock().take());
+    pub(crate) fn kill(&self) {
+        // Clients may hold on to how it was reached.
+        if let Some(at) = self.lock().take() {
+            at.process.kill();
+        }
     }
 
     /// Ends it politely, while clients still ask it.
-    pub(super) async fn leave(&self) {
+    pub(crate) async fn leave(&self) {
         let Some(process) = self.process() else {
             return;
         };
@@ -140,7 +155,7 @@ impl Slot {
         drop(self.lock().take());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<At>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -157,4 +172,4 @@ fn address(url: &str) -> SocketAddr {
 const JOINS_WITHIN: Duration = Duration::from_mins(1);
 
 /// Longer than any call takes that is answered at all.
-pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);

@@ -1,4 +1,4 @@
-//! What stands between one replica and PostgreSQL: it passes everything on, late, one way only, or not at all.
+//! What stands between one replica and PostgreSQL, or between two of the latter: it passes everything on, late, one way only, or not at all.
 
 use std::{
     net::SocketAddr,
@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How it is on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weather {
+pub(crate) enum Weather {
     Fair,
     /// What is sent is there only after a while.
     Slow(Duration),
@@ -34,24 +34,44 @@ pub(super) enum Weather {
 
 /// See the module. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct Proxy {
-    pub(super) port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    postgres: watch::Sender<SocketAddr>,
     weather: watch::Sender<Weather>,
     end: CancellationToken,
 }
 
 impl Proxy {
-    pub(super) async fn before(postgres: SocketAddr) -> Self {
+    pub(crate) async fn before(postgres: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (weather, end) = (watch::Sender::new(Weather::Fair), CancellationToken::new());
-        let accepting = accept(listener, postgres, weather.subscribe(), end.clone());
+        let (postgres, weather) = (
+            watch::Sender::new(postgres),
+            watch::Sender::new(Weather::Fair),
+        );
+        let end = CancellationToken::new();
+        let accepting = accept(
+            listener,
+            postgres.subscribe(),
+            weather.subscribe(),
+            end.clone(),
+        );
         let tasks = TaskTracker::new();
         tasks.spawn(end.clone().run_until_cancelled_owned(accepting));
-        Self { port, weather, end }
+        Self {
+            port,
+            postgres,
+            weather,
+            end,
+        }
     }
 
-    pub(super) fn set(&self, weather: Weather) {
+    /// From now on new connections end up there.
+    pub(crate) fn lead_to(&self, postgres: SocketAddr) {
+        self.postgres.send_replace(postgres);
+    }
+
+    pub(crate) fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }
 }
@@ -64,7 +84,7 @@ impl Drop for Proxy {
 
 async fn accept(
     listener: TcpListener,
-    postgres: SocketAddr,
+    postgres: watch::Receiver<SocketAddr>,
     weather: watch::Receiver<Weather>,
     end: CancellationToken,
 ) {
@@ -73,7 +93,7 @@ async fn accept(
         let Ok((client, _)) = listener.accept().await else {
             continue;
         };
-        let passing = pass(client, postgres, weather.clone());
+        let passing = pass(client, *postgres.borrow(), weather.clone());
         tasks.spawn(end.clone().run_until_cancelled_owned(passing));
     }
 }
