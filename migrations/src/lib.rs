@@ -25,7 +25,6 @@ mod m0006_idempotency_keys;
 mod m0007_audit_listing;
 mod m0008_sign_in_failures;
 mod m0009_replica_leases;
-mod m0010_log_base;
 
 /// All steps, in the order in which they are applied.
 #[derive(Debug)]
@@ -43,7 +42,6 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_audit_listing::Migration),
             Box::new(m0008_sign_in_failures::Migration),
             Box::new(m0009_replica_leases::Migration),
-            Box::new(m0010_log_base::Migration),
         ]
     }
 }

@@ -86,6 +86,9 @@ impl Keeper {
 
     /// Says how far the log is applied here, and gets the right to answer from memory for a while.
     async fn renew(&mut self) -> Result<()> {
+        if !self.shared.right.follows_the_log(boottime()) {
+            return Ok(());
+        }
         let wanted = self.shared.right.loads_wanted();
         let applied = *self.shared.place.borrow();
         let lease = self.lease.as_ref().filter(|_| self.loads >= wanted);

@@ -10,7 +10,7 @@
 //! gives it the `right` to answer from memory for a while; the `barrier` waits until no lease is behind a place, and takes away
 //! those of servers that have fallen silent.
 //!
-//! Invariants: positions are dense from the floor to the head; nothing is applied before it is durable; a reply that calls a
+//! Invariants: positions are dense from the floor to the head, but where the log began anew; nothing is applied before it is durable; a reply that calls a
 //! revocation effective comes after every server that may answer from memory has applied it.
 
 mod applied;
@@ -50,7 +50,6 @@ pub use herald::Herald;
 
 use self::{
     barrier::Barrier,
-    beginning::Beginning,
     cursor::{Coverage, Cursor, CursorSeal, EntryMark, LogIdentity},
     right::Right,
 };
@@ -61,7 +60,7 @@ use crate::{
         revocation::{Entry, Position},
     },
     error::{Error, Reason, Result},
-    storage::{Database, Engine, Pool, revocation_log},
+    storage::{self, Database, Engine, Pool, revocation_log},
     telemetry::metrics as names,
 };
 
@@ -85,7 +84,8 @@ struct Shared {
     /// The tail's own.
     reader: Pool,
     clock: Clock,
-    beginning: RwLock<Beginning>,
+    /// What the log is called; another one where it begins anew.
+    identity: RwLock<LogIdentity>,
     seal: CursorSeal,
     applied: RwLock<Applied>,
     /// The last place applied. Changes with it, and when the log was loaded anew.
@@ -146,13 +146,13 @@ impl RevocationLog {
                 Right::none(),
             ),
         };
-        let beginning = Beginning::read(&reader).await?;
+        let identity = LogIdentity(storage::authority::log_identity(&reader).await?);
         let barrier = Barrier::new(name(), ReplicaId::new(clock.now())?);
         let shared = Arc::new(Shared {
             db,
             reader,
             clock,
-            beginning: RwLock::new(beginning),
+            identity: RwLock::new(identity),
             seal: opening.seal,
             herald: opening.herald,
             applied: RwLock::new(Applied::default()),
@@ -285,7 +285,7 @@ impl RevocationLog {
         let turn = self.turn_at_table().await?;
         let entries = revocation_log::read(self.0.db.reader(), position.next(), limit).await?;
         drop(turn);
-        if !self.0.beginning().all_follow(position, &entries) || entries.is_empty() {
+        if !beginning::all_follow(position, &entries) || entries.is_empty() {
             return Err(Error::new(
                 Reason::CursorExpired,
                 "the log no longer reaches back to the cursor",
@@ -353,15 +353,8 @@ impl Shared {
         Ok(())
     }
 
-    fn beginning(&self) -> Beginning {
-        *self
-            .beginning
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn identity(&self) -> LogIdentity {
-        self.beginning().identity
+        *self.identity.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After a commit: gives the entry its place, or reads it.

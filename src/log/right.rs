@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use crate::{
     clock::boottime,
+    domain::lease::TTL,
     error::{Error, Reason, Result},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Right {
     /// When it ends, in milliseconds of [`boottime`].
     ends: AtomicU64,
     loads: Loads,
+    /// When the log was last read, in milliseconds of [`boottime`].
+    log_read: AtomicU64,
     /// The database file is not where it was: what is decided here is not what the next start will find.
     out_of_place: AtomicBool,
 }
@@ -57,6 +60,7 @@ impl Right {
         let right = Self {
             ends: AtomicU64::new(ends),
             loads: Loads::default(),
+            log_read: AtomicU64::new(millis(boottime())),
             out_of_place: AtomicBool::new(false),
         };
         right.suspend();
@@ -86,6 +90,18 @@ impl Right {
     /// It ends then, in time since boot; never rounded up.
     pub(super) fn ends_at(&self, end: Duration) {
         self.ends.store(millis(end), Ordering::SeqCst);
+    }
+
+    /// Something of the log was read, or it was found that there is nothing new.
+    pub(super) fn log_was_read(&self, now: Duration) {
+        self.log_read.store(millis(now), Ordering::SeqCst);
+    }
+
+    /// Whether the log was read lately. Where it was not, a lease must not be renewed: whoever revokes would wait for a server
+    /// that learns of nothing, for as long as that lasts.
+    pub(super) fn follows_the_log(&self, now: Duration) -> bool {
+        let read = Duration::from_millis(self.log_read.load(Ordering::SeqCst));
+        now.saturating_sub(read) < TTL
     }
 
     /// What was applied is not what the log says, or may not be: nothing is answered from it until the log was loaded anew.

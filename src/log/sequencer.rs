@@ -137,8 +137,9 @@ impl Sequencer {
             let decision = Decision::change(Subject::Everything, None);
             super::begin_anew(transaction, &decision, self.shared.clock.now()).await?;
             storage::announce(transaction).await?;
+        } else {
+            storage::authority::set_timeline(transaction, now).await?;
         }
-        storage::authority::set_timeline(transaction, now).await?;
         Ok(true)
     }
 

@@ -7,12 +7,16 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Applied, Progress, Shared, beginning::Beginning, cursor::Coverage};
+use super::{
+    Applied, Progress, Shared,
+    beginning::follows,
+    cursor::{Coverage, LogIdentity},
+};
 use crate::{
     clock::boottime,
     domain::revocation::{Entry, Position, Subject},
     error::{Error, Result},
-    storage::{Engine, Listener, revocation_log},
+    storage::{self, Engine, Listener, revocation_log},
 };
 
 /// Entries in one read.
@@ -22,11 +26,11 @@ const BATCH: u32 = 4096;
 async fn load(shared: &Shared) -> Result<()> {
     let asked = shared.asked.load(Ordering::SeqCst);
     let read_time = shared.clock.now();
-    let beginning = Beginning::read(&shared.reader).await?;
+    let identity = storage::authority::log_identity(&shared.reader).await?;
     *shared
-        .beginning
+        .identity
         .write()
-        .unwrap_or_else(PoisonError::into_inner) = beginning;
+        .unwrap_or_else(PoisonError::into_inner) = LogIdentity(identity);
     let mut fresh = Applied::after(revocation_log::floor(&shared.reader).await?);
     loop {
         let entries = revocation_log::read(&shared.reader, fresh.position().next(), BATCH).await?;
@@ -131,6 +135,7 @@ async fn read_on(shared: &Shared) -> Result<()> {
         // The entry at our own place is read as well: a failover can lose the end of a log.
         let first = Position(known.0.0.max(1));
         let mut entries = revocation_log::read(&shared.reader, first, BATCH).await?;
+        shared.right.log_was_read(boottime());
         let last = entries.len() < BATCH as usize;
         if known.0 > Position(0) {
             let same = entries.first().is_some_and(|entry| {
@@ -171,10 +176,14 @@ async fn begin_anew(shared: &Shared) -> Result<()> {
 /// Begins again from nothing, unless there is no lease yet under which that may be done.
 pub(super) async fn load_anew(shared: &Shared) -> Result<()> {
     let Some(allowed) = shared.right.load_allowed() else {
+        // There is a lease as long as the log can be read.
+        revocation_log::head(&shared.reader).await?;
+        shared.right.log_was_read(boottime());
         return Ok(());
     };
     load(shared).await?;
     shared.right.loaded(allowed);
+    shared.right.log_was_read(boottime());
     shared.wake_lease.notify_one();
     Ok(())
 }
@@ -216,12 +225,10 @@ fn is_about_signing_key(entry: &Entry) -> bool {
 
 fn apply(shared: &Shared, applied: &mut Applied, entries: Vec<Entry>) -> Result<Vec<Arc<Entry>>> {
     let now = shared.clock.now();
+    shared.right.log_was_read(boottime());
     let mut taken = Vec::with_capacity(entries.len());
     for entry in entries {
-        if !shared
-            .beginning()
-            .follows(applied.position(), entry.position)
-        {
+        if !follows(applied.position(), &entry) {
             return Err(Error::internal("the revocation log has a gap"));
         }
         let entry = Arc::new(entry);

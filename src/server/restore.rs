@@ -11,13 +11,14 @@ use crate::{
     clock::{Clock, Timestamp},
     config::Settings,
     domain::{
+        ids::EventId,
         lease::RENEWED_EVERY,
-        revocation::{Decision, Reason, Subject},
+        revocation::{Decision, FORGET_AFTER, Reason, Subject},
         signing_key::Life,
     },
     error::{Error, Result},
     log,
-    storage::{self, Database, Engine, Transaction, replica_leases, signing_keys},
+    storage::{self, Database, Engine, Transaction, replica_leases, revocation_log, signing_keys},
 };
 
 /// What a restored database keeps.
@@ -81,6 +82,11 @@ async fn replace_signing_keys(
     for mut key in signing_keys::published(transaction).await? {
         key.described.life = key.described.life.revoke(now)?;
         signing_keys::update(transaction, &key.described).await?;
+        // Who holds it may write any `rev`: its tokens are dead as such.
+        let subject = Subject::SigningKey(key.described.id.clone());
+        let dead = Decision::revocation(subject, None, Reason::Administrative);
+        let event_id = EventId::new(now)?;
+        revocation_log::append(transaction, &[(&event_id, &dead)], now, FORGET_AFTER).await?;
     }
     let algorithm = super::open::signing_policy(settings).algorithm;
     let prepared = Life::prepared(now);

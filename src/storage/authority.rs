@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    domain::revocation::Position,
     error::{Error, Result},
 };
 
@@ -52,7 +51,6 @@ pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestam
         authority_id: 1,
         log_identity: identity_column(row.log_identity),
         timeline: None,
-        log_base: 1,
         key_check: HiddenBytes(row.key_check.clone()),
         master_key_id: row.master_key_id.clone(),
         audit_sequence: 0,
@@ -66,23 +64,17 @@ pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestam
     Ok(())
 }
 
-/// What the log is called, and the place of its first entry.
-pub async fn log(db: &impl ConnectionTrait) -> Result<([u8; 16], Position)> {
+/// What the log is called.
+pub async fn log_identity(db: &impl ConnectionTrait) -> Result<[u8; 16]> {
     let model = authority::Entity::find_by_id(1).one(db).await?;
     let model = model.ok_or_else(|| Error::internal("the authority's row is missing"))?;
-    let base = u64::try_from(model.log_base).unwrap_or_default();
-    Ok((identity(&model.log_identity)?, Position(base)))
+    identity(&model.log_identity)
 }
 
-/// Gives the log another name, under which it begins at `base`.
-pub async fn begin_log(
-    db: &impl ConnectionTrait,
-    identity: [u8; 16],
-    base: Position,
-) -> Result<()> {
-    let sql = "UPDATE authority SET log_identity = $1, log_base = $2 WHERE authority_id = 1";
-    let base = i64::try_from(base.0).unwrap_or(i64::MAX);
-    execute(db, sql, [identity_column(identity).into(), base.into()]).await?;
+/// Gives the log another name.
+pub async fn name_log(db: &impl ConnectionTrait, identity: [u8; 16]) -> Result<()> {
+    let sql = "UPDATE authority SET log_identity = $1 WHERE authority_id = 1";
+    execute(db, sql, [identity_column(identity).into()]).await?;
     Ok(())
 }
 

@@ -57,6 +57,7 @@ pub use self::{
     pool::{Pool, PoolUse},
     session_lock::SessionLock,
     settings::{DatabaseLocation, DatabaseSettings},
+    statement::engine_of,
     transaction::Transaction,
 };
 use crate::{

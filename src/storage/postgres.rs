@@ -106,6 +106,8 @@ fn connect_options(
     Ok(parse(url)?
         .application_name(&settings.application_name)
         .options([
+            // Each statement sees what is committed when it begins: what judges a caller anew relies on that.
+            ("default_transaction_isolation", "read committed".to_owned()),
             ("statement_timeout", milliseconds(statement_timeout)),
             ("lock_timeout", milliseconds(settings.lock_timeout)),
             (

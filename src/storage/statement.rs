@@ -6,7 +6,7 @@ use super::Engine;
 use crate::error::Result;
 
 /// Which engine a connection is of.
-pub(super) fn engine_of(db: &impl ConnectionTrait) -> Engine {
+pub fn engine_of(db: &impl ConnectionTrait) -> Engine {
     match db.get_database_backend() {
         DbBackend::Sqlite => Engine::Sqlite,
         _ => Engine::Postgres,

@@ -36,7 +36,10 @@ const QUEUE: usize = 4096;
 
 /// Ends sessions and tokens. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct SharedCommits(mpsc::Sender<Waiting>);
+pub struct SharedCommits {
+    committer: Arc<Committer>,
+    queue: mpsc::Sender<Waiting>,
+}
 
 /// A session or token to be ended.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ impl SharedCommits {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (queue, waiting) = mpsc::channel(QUEUE);
         let committer = Arc::new(Committer {
             db: db.clone(),
             log: log.clone(),
@@ -87,20 +90,26 @@ impl SharedCommits {
             tasks: tasks.clone(),
             shared: metrics::histogram!(names::SHARED_COMMIT_ENTRIES),
         });
-        tasks.spawn(committer.run(receiver, stop.clone()));
-        Self(sender)
+        tasks.spawn(Arc::clone(&committer).run(waiting, stop.clone()));
+        Self { committer, queue }
     }
 
     /// Ends it, with others that come at the same time. Once this has returned it lasts; its entry is still to be waited for.
+    ///
+    /// A request that is to be known again has a commit of its own: it may have to wait until the same request is over elsewhere.
     pub async fn end(&self, ending: Ending) -> Result<Ended> {
+        if ending.request.is_some() {
+            return self.committer.end_alone(&ending).await;
+        }
         let (teller, told) = oneshot::channel();
-        if self.0.send(Waiting { ending, teller }).await.is_err() {
+        if self.queue.send(Waiting { ending, teller }).await.is_err() {
             return Err(storage::unavailable());
         }
         told.await.map_err(|_| storage::unavailable())?
     }
 }
 
+#[derive(Debug)]
 struct Committer {
     db: Database,
     log: RevocationLog,

@@ -16,8 +16,6 @@ pub struct Model {
     pub log_identity: String,
     /// Of PostgreSQL, when the log last grew: another one means that a standby has taken over, perhaps without its end.
     pub timeline: Option<i64>,
-    /// The place of the first entry that is of this log: positions may be missing before it.
-    pub log_base: i64,
     /// By which a wrong master key is told.
     pub key_check: HiddenBytes,
     /// The master key that seals.

@@ -177,7 +177,6 @@ fn authority(id: i32) -> authority::ActiveModel {
         authority_id: Set(id),
         log_identity: Set("log".to_owned()),
         timeline: Set(None),
-        log_base: NotSet,
         key_check: Set(HiddenBytes(Vec::new())),
         master_key_id: Set("master".to_owned()),
         audit_sequence: NotSet,
