@@ -46,6 +46,10 @@ pub async fn lock_for_bootstrap(db: &impl ConnectionTrait) -> Result<()> {
     Ok(())
 }
 
+/// PostgreSQL's timeline now.
+const TIMELINE: &str =
+    "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
+
 /// Writes the row, once.
 pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestamp) -> Result<()> {
     let model = authority::Model {
@@ -63,6 +67,11 @@ pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestam
     authority::Entity::insert(model.into_active_model())
         .exec_without_returning(db)
         .await?;
+    if engine_of(db) == Engine::Postgres {
+        // A standby may take over before the log has grown.
+        let sql = format!("UPDATE authority SET timeline = {TIMELINE} WHERE authority_id = 1");
+        execute(db, sql, []).await?;
+    }
     Ok(())
 }
 
@@ -86,10 +95,10 @@ pub async fn begin_log(
     Ok(())
 }
 
-/// PostgreSQL's timeline when the log last grew, if it has, and its timeline now: a standby that takes over begins another one.
+/// PostgreSQL's timeline when the log last grew or was made, if that is known, and its timeline now: a standby that takes over
+/// begins another one.
 pub async fn timelines(db: &impl ConnectionTrait) -> Result<(Option<i64>, i64)> {
-    let sql = "SELECT timeline, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint AS now \
-               FROM authority WHERE authority_id = 1";
+    let sql = format!("SELECT timeline, {TIMELINE} AS now FROM authority WHERE authority_id = 1");
     let row = db.query_one_raw(statement(db, sql, [])).await?;
     let row = row.ok_or_else(|| Error::internal("the authority's row is missing"))?;
     Ok((row.try_get("", "timeline")?, row.try_get("", "now")?))
