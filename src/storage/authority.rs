@@ -45,6 +45,10 @@ pub async fn lock_for_bootstrap(db: &impl ConnectionTrait) -> Result<()> {
     Ok(())
 }
 
+/// PostgreSQL's timeline now.
+pub(super) const TIMELINE_NOW: &str =
+    "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
+
 /// Writes the row, once.
 pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestamp) -> Result<()> {
     let model = authority::Model {
@@ -61,6 +65,11 @@ pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestam
     authority::Entity::insert(model.into_active_model())
         .exec_without_returning(db)
         .await?;
+    if engine_of(db) == Engine::Postgres {
+        // A standby may take over before the log has grown.
+        let sql = format!("UPDATE authority SET timeline = {TIMELINE_NOW} WHERE authority_id = 1");
+        execute(db, sql, []).await?;
+    }
     Ok(())
 }
 
@@ -78,11 +87,8 @@ pub async fn name_log(db: &impl ConnectionTrait, identity: [u8; 16]) -> Result<(
     Ok(())
 }
 
-/// PostgreSQL's timeline now.
-pub(super) const TIMELINE_NOW: &str =
-    "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
-
-/// PostgreSQL's timeline when the log last grew, if it has, and its timeline now: a standby that takes over begins another one.
+/// PostgreSQL's timeline when the log last grew or was made, if that is known, and its timeline now: a standby that takes over
+/// begins another one.
 pub async fn timelines(db: &impl ConnectionTrait) -> Result<(Option<i64>, i64)> {
     let sql =
         format!("SELECT timeline, {TIMELINE_NOW} AS now FROM authority WHERE authority_id = 1");

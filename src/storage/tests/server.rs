@@ -13,9 +13,12 @@ use tokio_util::task::TaskTracker;
 
 use super::{Place, count_spaces, space, write_space};
 use crate::{
+    clock::Timestamp,
     error::Reason,
     storage::{
-        Database, DatabaseLocation, DatabaseSettings, SessionLock, entity::spaces,
+        Database, DatabaseLocation, DatabaseSettings, SessionLock,
+        authority::{self, AuthorityRow},
+        entity::spaces,
         statement::statement,
     },
 };
@@ -197,6 +200,24 @@ async fn commits_wait_until_they_are_durable_whatever_the_database_says() {
             assert_eq!(found, used, "where the database has {configured}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_authority_knows_from_the_first_on_which_timeline_it_is() {
+    let Some(place) = Place::postgres().await else {
+        return;
+    };
+    let database = place.open().await;
+    let transaction = database.begin().await.unwrap();
+    let row = AuthorityRow {
+        log_identity: [7; 16],
+        key_check: vec![7],
+        master_key_id: "a key".to_owned(),
+    };
+    let now = Timestamp::from_micros(1);
+    authority::insert(&transaction, &row, now).await.unwrap();
+    let (known, now) = authority::timelines(&transaction).await.unwrap();
+    assert_eq!(known, Some(now));
 }
 
 #[tokio::test]
