@@ -3,7 +3,7 @@
 //!
 //! `record` is what happened, as plain data; `validators` says what must hold of it, one function a promise. `world` is what
 //! everybody knows; `calls` makes each call and notes it, `clients` decide what to call, `subscribers` watch. `cluster` is the
-//! servers, each behind a `proxy`; `faults` is what is done to them. `figures` counts. See `docs/testing.md`.
+//! servers, each behind a `proxy`, one of them by a `stepped_clock`; `faults` is what is done to them. `figures` counts. See `docs/testing.md`.
 
 mod calls;
 mod clients;
@@ -12,6 +12,7 @@ mod faults;
 mod figures;
 mod proxy;
 mod record;
+mod stepped_clock;
 mod subscribers;
 mod validators;
 mod world;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use self::{
     cluster::{Cluster, STANDING},
+    faults::Hand,
     figures::Figures,
     record::{How, Record, Subscriber},
     world::World,
@@ -54,7 +56,7 @@ async fn the_history_of_servers_that_are_stopped_killed_and_cut_off_keeps_every_
     let violations = told(&record);
     assert!(violations.is_empty(), "seed {seed}\n{violations}");
     assert!(silent.is_empty(), "not well after all is over: {silent:?}");
-    assert_says_something(&figures);
+    assert_says_something(&figures, long.is_some());
 }
 
 /// Everything at once, until time is up; what subscribers were told meanwhile.
@@ -69,8 +71,10 @@ async fn live_through(world: &Arc<World>, seed: u64, duration: Duration) -> Vec<
         )));
     }
     for slot in 0..world.cluster.slots.len() {
-        let dice = dice(100 + slot as u64);
-        clients.push(spawn(clients::ask_one_place(Arc::clone(world), slot, dice)));
+        let numbers = (dice(100 + slot as u64), dice(110 + slot as u64));
+        let (one, many) = (Arc::clone(world), Arc::clone(world));
+        clients.push(spawn(clients::ask_one_place(one, slot, numbers.0)));
+        clients.push(spawn(clients::ask_about_many(many, slot, numbers.1)));
     }
     let watching: Vec<_> = (0..SUBSCRIBERS)
         .map(|number| {
@@ -78,10 +82,15 @@ async fn live_through(world: &Arc<World>, seed: u64, duration: Duration) -> Vec<
             spawn(subscribers::watch(Arc::clone(world), number, dice))
         })
         .collect();
+    faults::prepare(world).await;
     let until = Instant::now() + duration;
+    let at_work = |hand, number| faults::deal(world, hand, dice(number), until);
     tokio::join!(
-        faults::of_processes(world, dice(300), until),
-        faults::of_connections(world, dice(301), until)
+        at_work(Hand::Processes, 300),
+        at_work(Hand::Connections, 301),
+        at_work(Hand::Log, 302),
+        at_work(Hand::Kills, 303),
+        at_work(Hand::Transactions, 304)
     );
     world.stop.cancel();
     for client in clients {
@@ -128,6 +137,7 @@ async fn settle(world: &Arc<World>, subscribers: Vec<Subscriber>) -> Vec<String>
             let _ = world.introspect(&at, some, None).await;
         }
     }
+    faults::measure(world, 0).await;
     silent
 }
 
@@ -145,8 +155,8 @@ fn told(record: &Record) -> String {
 }
 
 /// Every kind of fault, of verdict and of effect occurred: a history in which nothing happens keeps every promise.
-fn assert_says_something(figures: &Figures) {
-    for kind in faults::Kind::all() {
+fn assert_says_something(figures: &Figures, long: bool) {
+    for kind in faults::Kind::all(long) {
         assert!(
             figures.faults.contains_key(kind.name()),
             "no {}",
