@@ -13,6 +13,8 @@ pub(in crate::history) enum Kind {
     /// Stopped for longer.
     LongStop,
     Kill,
+    /// The same, and started at once.
+    KillAtOnce,
     /// A fourth replica joins, serves and leaves.
     Visit,
     /// The wall clock of one process is set by an hour, forward and back.
@@ -128,7 +130,7 @@ impl Hand {
             Self::Processes => OF_PROCESSES,
             Self::Connections => OF_CONNECTIONS,
             Self::Log => OF_LOG,
-            Self::Kills if long => &[Kind::Kill],
+            Self::Kills if long => &[Kind::KillAtOnce],
             Self::Transactions if long => OF_TRANSACTIONS,
             Self::Kills | Self::Transactions => &[],
         }
@@ -154,6 +156,7 @@ impl Kind {
             Self::ShortStop => "short stop",
             Self::LongStop => "stop beyond the lease",
             Self::Kill => "kill and restart",
+            Self::KillAtOnce => "kill and restart at once",
             Self::Visit => "join and leave",
             Self::SteppedClock => "wall clock set by an hour",
             Self::Lose("lease") => "loss of lease connections",
@@ -189,7 +192,12 @@ impl Kind {
     pub(super) fn is_of_process(self) -> bool {
         matches!(
             self,
-            Self::ShortStop | Self::LongStop | Self::Kill | Self::Visit | Self::SteppedClock
+            Self::ShortStop
+                | Self::LongStop
+                | Self::Kill
+                | Self::KillAtOnce
+                | Self::Visit
+                | Self::SteppedClock
         )
     }
 

@@ -60,6 +60,7 @@ async fn inflict(world: &World, kind: Kind, dice: &mut Dice) {
         Kind::ShortStop => processes::stop(slot, between(dice, 100, 2300)).await,
         Kind::LongStop => processes::stop_for_long(world, slot, dice).await,
         Kind::Kill => processes::kill(slot, dice).await,
+        Kind::KillAtOnce => processes::kill_at_once(slot).await,
         Kind::Visit => to = processes::visit(slot, dice).await,
         Kind::SteppedClock => processes::step_clock(world, slot, dice).await,
         Kind::Lose(whose) => connections::terminate(world, whose).await,
@@ -109,7 +110,7 @@ async fn alone_at<'a>(
 ) -> (&'a Slot, MutexGuard<'a, ()>) {
     let others = &world.cluster.slots[..STANDING];
     let free = std::iter::once(slot)
-        .chain(others.iter().filter(|_| kind == Kind::Kill))
+        .chain(others.iter().filter(|_| kind == Kind::KillAtOnce))
         .find_map(|slot| Some((slot, slot.hands.try_lock().ok()?)));
     match free {
         Some(free) => free,

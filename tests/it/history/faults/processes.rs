@@ -49,6 +49,11 @@ pub(super) async fn kill(slot: &Slot, dice: &mut Dice) {
     on_a_slow_way(slot, dice, slot.start()).await;
 }
 
+pub(super) async fn kill_at_once(slot: &Slot) {
+    slot.kill();
+    slot.start().await;
+}
+
 /// Starts one and ends it after a while; who it was.
 pub(super) async fn visit(slot: &Slot, dice: &mut Dice) -> String {
     on_a_slow_way(slot, dice, slot.start()).await;
