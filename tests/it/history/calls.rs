@@ -120,6 +120,7 @@ impl World {
             user: word("sub").unwrap(),
             space: word("space").unwrap(),
             issued,
+            astray: is_astray(claims["iat"].as_i64().unwrap()),
             form,
         };
         self.take(text, token)
@@ -145,6 +146,7 @@ impl World {
             user: user.id.to_string(),
             space: self.spaces[0].to_string(),
             issued,
+            astray: false,
             form: Form::ApiKey {
                 id: made.api_key?.api_key_id,
             },
@@ -405,6 +407,7 @@ impl World {
         let nothing = || Failure {
             code: Code::Ok,
             reason: "nothing was done".to_owned(),
+            instead: String::new(),
         };
         let effect = effect.and_then(|effect| effect.ok_or_else(nothing));
         let effect = effect.and_then(|effect| match effect.effective {
@@ -431,6 +434,12 @@ impl World {
     }
 }
 
+/// Whether a time in seconds is far from the machine's, as nothing is that was told just now by a clock that is right.
+fn is_astray(seconds: i64) -> bool {
+    const FAR: u64 = 30 * 60;
+    seconds.abs_diff(Clock::system().now().seconds()) > FAR
+}
+
 /// Of each token whether it is active.
 fn verdicts(
     tokens: &[Held],
@@ -453,6 +462,7 @@ fn broken(how: &str) -> Failure {
     Failure {
         code: Code::Internal,
         reason: how.to_owned(),
+        instead: String::new(),
     }
 }
 

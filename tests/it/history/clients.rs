@@ -19,6 +19,12 @@ const LATER: u64 = 150;
 /// How many of these calls may be without an answer: fewer than a connection carries.
 const UNANSWERED: usize = 64;
 
+/// How many tokens are asked about at once, how often, in milliseconds at most, and how many of these calls may be without an
+/// answer.
+const MANY: usize = 128;
+const MANY_ASKED_EVERY: u64 = 160;
+const UNANSWERED_BATCHES: usize = 8;
+
 /// Who tells stories.
 struct Teller {
     dice: Dice,
@@ -235,6 +241,30 @@ pub(super) async fn ask_one_place(world: Arc<World>, slot: usize, mut dice: Dice
             } else {
                 let _ = asking.introspect(&at, &[token], None).await;
             }
+            drop(turn);
+        });
+    }
+}
+
+/// Asks one place about many at once, as whoever fills a cache does: most often the newest.
+pub(super) async fn ask_about_many(world: Arc<World>, slot: usize, mut dice: Dice) {
+    let unanswered = Arc::new(Semaphore::new(UNANSWERED_BATCHES));
+    while !world.stop.is_cancelled() {
+        tokio::time::sleep(Duration::from_millis(dice.below(MANY_ASKED_EVERY))).await;
+        let (Some(at), Ok(turn)) = (
+            world.cluster.slots[slot].at(),
+            Arc::clone(&unanswered).try_acquire_owned(),
+        ) else {
+            continue;
+        };
+        let older = dice.below(1000) * dice.below(2);
+        let tokens = world.some(MANY, usize::try_from(older).unwrap());
+        if tokens.is_empty() {
+            continue;
+        }
+        let asking = Arc::clone(&world);
+        world.pending.spawn(async move {
+            let _ = asking.introspect(&at, &tokens, None).await;
             drop(turn);
         });
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::record::{How, Record, What};
+use super::{
+    faults::Kind,
+    record::{How, Record, Revocation, Sizes, Span, What},
+};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -19,6 +22,10 @@ pub(super) struct Figures {
     failures: BTreeMap<String, usize>,
     pub(super) faults: BTreeMap<&'static str, usize>,
     longest_revocation: Duration,
+    /// How long effective revocations took, by what lasted meanwhile.
+    taken: BTreeMap<&'static str, Vec<Duration>>,
+    begun: Duration,
+    sizes: Vec<Sizes>,
     pub(super) legs: usize,
     entries: u64,
     pub(super) heartbeats: usize,
@@ -28,6 +35,8 @@ impl Figures {
     pub(super) fn of(record: &Record) -> Self {
         let mut figures = Self {
             calls: record.others + record.judgements.len() + record.revocations.len(),
+            begun: record.begun,
+            sizes: record.sizes.clone(),
             ..Self::default()
         };
         figures.count_judgements(record);
@@ -64,6 +73,8 @@ impl Figures {
                     self.effective += 1;
                     let took = revocation.span.ended.saturating_sub(revocation.span.begun);
                     self.longest_revocation = self.longest_revocation.max(took);
+                    let meanwhile = lasting(record, revocation).unwrap_or("no long transaction");
+                    self.taken.entry(meanwhile).or_default().push(took);
                 }
                 Ok(_) => self.not_effective += 1,
                 Err(failure) => {
@@ -93,6 +104,49 @@ impl Figures {
     }
 }
 
+/// The lasting fault during which a revocation was asked for.
+fn lasting(record: &Record, revocation: &Revocation) -> Option<&'static str> {
+    let within = |span: Span| (span.begun..span.ended).contains(&revocation.span.begun);
+    let faults = record.faults.iter().filter(|fault| within(fault.span));
+    let mut names = faults.map(|fault| fault.kind);
+    names.find(|name| Kind::lasting().any(|kind| kind.name() == *name))
+}
+
+/// What so many of a hundred lie below.
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64()
+}
+
+impl Figures {
+    fn tell_revocations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (meanwhile, taken) in &self.taken {
+            let mut sorted = taken.clone();
+            sorted.sort_unstable();
+            let [half, most, all] = [50, 99, 100].map(|percent| percentile(&sorted, percent));
+            writeln!(
+                f,
+                "effective, {meanwhile}: {} within {half:.3} s in the median, {most:.3} s at 99 %, {all:.3} s at most",
+                sorted.len()
+            )?;
+        }
+        Ok(())
+    }
+
+    fn tell_sizes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for size in &self.sizes {
+            writeln!(
+                f,
+                "after {:.0} s: inbox {} kB, log {} kB, {} entries of the flood",
+                size.moment.saturating_sub(self.begun).as_secs_f64(),
+                size.inbox / 1024,
+                size.log / 1024,
+                size.flood
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "calls: {}", self.calls)?;
@@ -114,6 +168,8 @@ impl fmt::Display for Figures {
             "streams: {}, with {} heartbeats; entries in the log: {}",
             self.legs, self.heartbeats, self.entries
         )?;
+        self.tell_revocations(f)?;
+        self.tell_sizes(f)?;
         for (failure, count) in &self.failures {
             writeln!(f, "failed: {count} × {failure}")?;
         }

@@ -20,6 +20,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use self::{
+    faults::Hand,
     figures::Figures,
     record::{How, Record, Subscriber},
     world::World,
@@ -46,14 +47,19 @@ async fn the_history_of_servers_that_are_stopped_killed_and_cut_off_keeps_every_
     let world = World::make(cluster, long.is_some()).await;
     let until = Instant::now() + duration;
     let faults = Box::pin(async {
+        faults::prepare(&world).await;
+        let at_work = |hand, number| faults::deal(&world, hand, dice(seed, number), until);
         tokio::join!(
-            faults::of_processes(&world, dice(seed, 300), until),
-            faults::of_connections(&world, dice(seed, 301), until)
+            at_work(Hand::Processes, 300),
+            at_work(Hand::Connections, 301),
+            at_work(Hand::Log, 302),
+            at_work(Hand::Kills, 303),
+            at_work(Hand::Transactions, 304)
         );
     });
     let subscribers = live_through(&world, seed, faults).await;
     let figures = judge(&world, seed, subscribers).await;
-    for kind in faults::Kind::all() {
+    for kind in faults::Kind::all(long.is_some()) {
         let name = kind.name();
         assert!(figures.faults.contains_key(name), "no {name}");
     }
@@ -80,8 +86,10 @@ async fn live_through(
         )));
     }
     for slot in 0..world.cluster.slots.len() {
-        let dice = dice(100 + slot as u64);
-        clients.push(spawn(clients::ask_one_place(Arc::clone(world), slot, dice)));
+        let numbers = (dice(100 + slot as u64), dice(110 + slot as u64));
+        let (one, many) = (Arc::clone(world), Arc::clone(world));
+        clients.push(spawn(clients::ask_one_place(one, slot, numbers.0)));
+        clients.push(spawn(clients::ask_about_many(many, slot, numbers.1)));
     }
     let watching: Vec<_> = (0..SUBSCRIBERS)
         .map(|number| {
@@ -148,6 +156,7 @@ async fn settle(world: &Arc<World>, subscribers: Vec<Subscriber>) -> Vec<String>
             let _ = world.introspect(&at, some, None).await;
         }
     }
+    faults::measure(world, 0).await;
     silent
 }
 

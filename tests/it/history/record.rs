@@ -2,7 +2,7 @@
 //!
 //! Moments are time since boot of the machine that everything runs on; where a server tells a time of its own, the wall clock's.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use tonic::{Code, Status};
 
@@ -17,6 +17,8 @@ pub(super) struct Record {
     pub(super) revocations: Vec<Revocation>,
     pub(super) subscribers: Vec<Subscriber>,
     pub(super) faults: Vec<Fault>,
+    pub(super) stepped: Vec<Stepped>,
+    pub(super) sizes: Vec<Sizes>,
     /// Users of whom every revocation kills the tokens of these spaces, in one change.
     pub(super) as_one: BTreeMap<String, Vec<String>>,
     /// Calls that are no judgements and no revocations.
@@ -39,6 +41,8 @@ pub(super) struct Token {
     pub(super) user: String,
     pub(super) space: String,
     pub(super) issued: Span,
+    /// Whether it was dated by a wall clock that stood elsewhere: to the others it is of the future, or of the past.
+    pub(super) astray: bool,
     pub(super) form: Form,
 }
 
@@ -125,6 +129,8 @@ pub(super) struct Failure {
     pub(super) code: Code,
     /// What the server says; empty where it is not the server that speaks.
     pub(super) reason: String,
+    /// What was said where it is not the server that speaks.
+    pub(super) instead: String,
 }
 
 /// Who watches, each time from where the time before had ended.
@@ -172,10 +178,28 @@ pub(super) struct Entry {
     pub(super) position: u64,
     pub(super) event: String,
     pub(super) kills: bool,
-    /// As [`Subject::key`] has it.
-    pub(super) subject: String,
-    pub(super) space: String,
+    /// As [`Subject::key`] has it. Shared by entries: there may be millions.
+    pub(super) subject: Arc<str>,
+    pub(super) space: Arc<str>,
     pub(super) create_time: i64,
+}
+
+/// A replica whose wall clock stood elsewhere for a while.
+#[derive(Debug, Clone)]
+pub(super) struct Stepped {
+    pub(super) replica: String,
+    pub(super) span: Span,
+}
+
+/// How much room the log took in the database.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) moment: Duration,
+    /// Bytes, the dead rows and the indexes included.
+    pub(super) inbox: i64,
+    pub(super) log: i64,
+    /// Entries that nobody asked for, put into the inbox until then.
+    pub(super) flood: i64,
 }
 
 /// Something that was done to the servers.
@@ -282,6 +306,17 @@ impl Revocation {
     }
 }
 
+impl Record {
+    /// Whether the wall clock of a replica stood elsewhere at some time in a span.
+    pub(super) fn is_stepped(&self, replica: &str, span: Span) -> bool {
+        self.stepped.iter().any(|stepped| {
+            stepped.replica == replica
+                && stepped.span.begun <= span.ended
+                && span.begun <= stepped.span.ended
+        })
+    }
+}
+
 impl Subscriber {
     /// Every message, in the order of the legs.
     pub(super) fn messages(&self) -> impl Iterator<Item = &Told> {
@@ -306,19 +341,42 @@ impl Told {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        let reason = reason(&status);
+        let instead = if reason.is_empty() {
+            innermost(&status)
+        } else {
+            String::new()
+        };
         Self {
             code: status.code(),
-            reason: reason(&status),
+            reason,
+            instead,
         }
+    }
+}
+
+/// What a failure began with, as far as it is told.
+fn innermost(status: &Status) -> String {
+    let mut cause: &dyn std::error::Error = status;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    if std::ptr::addr_eq(cause, status) {
+        status.message().to_owned()
+    } else {
+        cause.to_string()
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = match &*self.reason {
-            "" => "no word from the server",
-            reason => reason,
-        };
-        write!(f, "{:?} ({reason})", self.code)
+        match &*self.reason {
+            "" => write!(
+                f,
+                "{:?} (no word from the server: {})",
+                self.code, self.instead
+            ),
+            reason => write!(f, "{:?} ({reason})", self.code),
+        }
     }
 }

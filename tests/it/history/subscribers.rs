@@ -1,6 +1,6 @@
 //! Who watches: reads a stream, cuts it, and goes on from its cursor at another replica.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use token_authority::{
     clock::{Clock, boottime},
@@ -22,11 +22,16 @@ use crate::support::{At, Dice, PATIENCE, as_caller, span};
 /// The longest that a stream is left alone.
 const LONGEST: u64 = 4000;
 
+/// How long one may take for a log of many entries.
+const LONG_PATIENCE: Duration = Duration::from_mins(5);
+
 /// Where to go on from: a place and its cursor.
 type Bookmark = (u64, String);
 
 struct Watcher {
     world: Arc<World>,
+    /// The names in entries.
+    names: HashSet<Arc<str>>,
     subscriber: Subscriber,
     bookmarks: Vec<Bookmark>,
 }
@@ -39,6 +44,7 @@ pub(super) async fn watch(world: Arc<World>, number: usize, mut dice: Dice) -> S
             legs: Vec::new(),
         },
         bookmarks: Vec::new(),
+        names: HashSet::new(),
         world,
     };
     let stop = watcher.world.stop.clone();
@@ -59,9 +65,12 @@ pub(super) async fn catch_up(world: &Arc<World>, subscriber: Subscriber, head: u
         world: Arc::clone(world),
         subscriber,
         bookmarks: Vec::new(),
+        names: HashSet::new(),
     };
     // From the floor: what was told before must be told again, and be the same.
-    watcher.follow(&at, None, head, PATIENCE).await;
+    // As much may have been told in a long run as the servers can tell in minutes.
+    let longest = if world.long { LONG_PATIENCE } else { PATIENCE };
+    watcher.follow(&at, None, head, longest).await;
     watcher.subscriber
 }
 
@@ -117,7 +126,7 @@ impl Watcher {
             leg.messages.push(Told {
                 arrived: Clock::system().now().micros(),
                 position: told.position,
-                what: read(what),
+                what: self.understand(what),
             });
             if told.position >= head {
                 break;
@@ -125,38 +134,50 @@ impl Watcher {
         }
         Ok(())
     }
-}
 
-fn read(message: Message) -> What {
-    match message {
-        Message::Started(started) => {
-            assert!(started.space_ids.is_empty(), "admin watches every space");
-            What::Started
+    fn understand(&mut self, message: Message) -> What {
+        match message {
+            Message::Started(started) => {
+                assert!(started.space_ids.is_empty(), "admin watches every space");
+                What::Started
+            }
+            Message::Batch(batch) => {
+                let entries = batch.events.into_iter().map(|event| self.entry(event));
+                What::Entries(entries.collect())
+            }
+            Message::CaughtUp(_) => What::CaughtUp,
+            Message::Heartbeat(heartbeat) => What::Heartbeat(micros(heartbeat.read_time)),
+            Message::Closing(_) => What::Closing,
         }
-        Message::Batch(batch) => What::Entries(batch.events.into_iter().map(entry).collect()),
-        Message::CaughtUp(_) => What::CaughtUp,
-        Message::Heartbeat(heartbeat) => What::Heartbeat(micros(heartbeat.read_time)),
-        Message::Closing(_) => What::Closing,
     }
-}
 
-fn entry(event: proto::RevocationEvent) -> Entry {
-    let kills = event.kind() != RevocationKind::Change;
-    let subject = match event.subject.and_then(|subject| subject.subject) {
-        Some(Subject::TokenId(id)) => format!("token {id}"),
-        Some(Subject::SessionId(id)) => format!("session {id}"),
-        Some(Subject::UserId(id)) => format!("user {id}"),
-        Some(Subject::ApiKeyId(id)) => format!("api key {id}"),
-        Some(Subject::Role(name)) => format!("role {name}"),
-        other => format!("{other:?}"),
-    };
-    Entry {
-        position: event.position,
-        event: event.event_id,
-        kills,
-        subject,
-        space: event.space_id,
-        create_time: micros(event.create_time),
+    fn entry(&mut self, event: proto::RevocationEvent) -> Entry {
+        let kills = event.kind() != RevocationKind::Change;
+        let subject = match event.subject.and_then(|subject| subject.subject) {
+            Some(Subject::TokenId(id)) => format!("token {id}"),
+            Some(Subject::SessionId(id)) => format!("session {id}"),
+            Some(Subject::UserId(id)) => format!("user {id}"),
+            Some(Subject::ApiKeyId(id)) => format!("api key {id}"),
+            Some(Subject::Role(name)) => format!("role {name}"),
+            other => format!("{other:?}"),
+        };
+        Entry {
+            position: event.position,
+            event: event.event_id,
+            kills,
+            subject: self.name(subject),
+            space: self.name(event.space_id),
+            create_time: micros(event.create_time),
+        }
+    }
+
+    fn name(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.names.get(&*text) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = text.into();
+        self.names.insert(Arc::clone(&name));
+        name
     }
 }
 

@@ -149,6 +149,12 @@ impl World {
         all.clone()
     }
 
+    /// Up to `count` of the newest, but for so many that are newer.
+    pub(super) fn some(&self, count: usize, newer: usize) -> Vec<Held> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().rev().skip(newer).take(count).cloned().collect()
+    }
+
     pub(super) fn remember(&self, fate: Fate, held: &Held) {
         let mut tokens = self.of_fate(fate);
         if tokens.len() == REMEMBERED {

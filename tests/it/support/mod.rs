@@ -53,7 +53,8 @@ pub(crate) use operator::{Operator, mask};
 pub(crate) use own_postgres::OwnPostgres;
 pub(crate) use process::Process;
 pub(crate) use replicas::{
-    At, Cluster, Load, PATIENCE, Proxy, STANDING, Slot, Weather, introspect, never_sent,
+    At, Cluster, Load, PATIENCE, Proxy, STANDING, STEPPED, Slot, Snag, SteppedClock, Weather,
+    introspect, never_sent,
 };
 pub(crate) use tenant::{CLERK, Tenant};
 pub(crate) use watching::{Watching, events_of, span};

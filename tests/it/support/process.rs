@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -29,6 +29,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a server, and waits until it says where it listens. What it said instead where it ends.
     pub(crate) fn start(database: &TestDatabase, data: &Path) -> Result<Self, String> {
+        Self::start_with(database, data, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn start_with(
+        database: &TestDatabase,
+        data: &Path,
+        environment: &[(&str, PathBuf)],
+    ) -> Result<Self, String> {
         let begun = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_token-authority"));
         command
@@ -40,6 +49,7 @@ impl Process {
             .env("TOKEN_AUTHORITY_OPS_LISTEN", "off")
             .env("TOKEN_AUTHORITY_LOG_FORMAT", "json")
             .env("TOKEN_AUTHORITY_ARGON2_MAX_WAIT", "30s")
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -72,6 +82,11 @@ impl Process {
         let mut child = self.child();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// What the kernel knows it by.
+    pub(crate) fn id(&self) -> u32 {
+        self.child().id()
     }
 
     /// Asks it to end.

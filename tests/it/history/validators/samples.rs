@@ -13,7 +13,7 @@ pub(super) fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn span(begun: u64, ended: u64) -> Span {
+pub(super) fn span(begun: u64, ended: u64) -> Span {
     Span {
         begun: at(begun),
         ended: at(ended),
@@ -39,6 +39,7 @@ pub(super) fn jwt(session: &str, rev: u64) -> Token {
         user: "u".to_owned(),
         space: "home".to_owned(),
         issued: span(0, 1),
+        astray: false,
         form: Form::Jwt {
             id: "t".to_owned(),
             session: session.to_owned(),
@@ -98,6 +99,7 @@ pub(super) fn failed(code: Code, reason: &str) -> Judgement {
     let failure = Failure {
         code,
         reason: reason.to_owned(),
+        instead: String::new(),
     };
     judged(1, 2, Err(failure))
 }
@@ -114,8 +116,8 @@ pub(super) fn entry(position: u64, subject: &str) -> Entry {
         position,
         event: format!("rev_{position}"),
         kills: true,
-        subject: subject.to_owned(),
-        space: "home".to_owned(),
+        subject: subject.into(),
+        space: "home".into(),
         create_time: 1,
     }
 }

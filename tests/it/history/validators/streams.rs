@@ -51,7 +51,7 @@ pub(super) fn reliable(record: &Record) -> Vec<Violation> {
         let mut subjects: BTreeSet<&str> = BTreeSet::new();
         for entry in subscriber.entries().filter(|entry| entry.kills) {
             subjects.insert(&entry.subject);
-            let key = (entry.position, entry.subject.as_str());
+            let key = (entry.position, &*entry.subject);
             places.entry(key).or_default().insert(&entry.space);
         }
         for revocation in &record.revocations {
@@ -144,7 +144,8 @@ pub(super) fn resumable(record: &Record) -> Vec<Violation> {
 }
 
 /// A heartbeat whose `read_time` is later than the moment at which a revocation had been acknowledged is not at a place before it;
-/// it does not come before it was read, and no later one of its stream was read earlier.
+/// it does not come before it was read, and no later one of its stream was read earlier. Where the wall clock of its server was set
+/// elsewhere, a `read_time` from there says nothing.
 pub(super) fn bounded_staleness(record: &Record) -> Vec<Violation> {
     let mut acknowledged: Vec<(i64, u64)> = record
         .revocations
@@ -171,6 +172,9 @@ pub(super) fn bounded_staleness(record: &Record) -> Vec<Violation> {
             let What::Heartbeat(read_time) = message.what else {
                 continue;
             };
+            if is_from_elsewhere(record, leg, message.arrived, read_time) {
+                continue;
+            }
             let known = known_at(read_time);
             if message.position < known || message.arrived < read_time || read_time < read_before {
                 found.push(Violation(vec![
@@ -183,6 +187,12 @@ pub(super) fn bounded_staleness(record: &Record) -> Vec<Violation> {
         }
     }
     found
+}
+
+fn is_from_elsewhere(record: &Record, leg: &Leg, arrived: i64, read_time: i64) -> bool {
+    const FAR: u64 = 30 * 60 * 1_000_000;
+    let stepped = &mut record.stepped.iter();
+    stepped.any(|stepped| stepped.replica == leg.replica) && arrived.abs_diff(read_time) > FAR
 }
 
 fn legs(record: &Record) -> impl Iterator<Item = (&Subscriber, &Leg)> {
@@ -217,8 +227,8 @@ mod tests {
 
     use super::*;
     use crate::history::{
-        record::Failure,
-        validators::samples::{batch, entry, leg, not_effective, revoked, told, watched},
+        record::{Failure, Stepped},
+        validators::samples::{batch, entry, leg, not_effective, revoked, span, told, watched},
     };
 
     #[test]
@@ -276,7 +286,7 @@ mod tests {
     fn half_a_change_and_one_that_is_torn_apart_are_found() {
         let told = |places: &[(u64, &str)]| {
             let entries = places.iter().map(|&(place, space)| Entry {
-                space: space.to_owned(),
+                space: space.into(),
                 ..entry(place, "user w")
             });
             let message = told(9, What::Entries(entries.collect()));
@@ -300,6 +310,7 @@ mod tests {
             failure: Some(Failure {
                 code,
                 reason: reason.to_owned(),
+                instead: String::new(),
             }),
             ..leg(Some(2), vec![])
         };
@@ -335,5 +346,19 @@ mod tests {
             "back in time"
         );
         assert_eq!(told(vec![beat(61_000, 7)]), 1, "from the future");
+        let hour = 3600 * 1_000_000;
+        let elsewhere = vec![
+            beat(31_000, 7),
+            beat(hour, 7),
+            beat(-hour, 6),
+            beat(32_000, 7),
+        ];
+        assert_eq!(told(elsewhere.clone()), 2);
+        let mut record = watched(vec![leg(None, elsewhere)]);
+        record.stepped.push(Stepped {
+            replica: "a".to_owned(),
+            span: span(0, 1),
+        });
+        assert_eq!(bounded_staleness(&record), vec![], "its clock was set");
     }
 }

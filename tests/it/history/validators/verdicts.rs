@@ -5,7 +5,9 @@ use std::{collections::HashMap, time::Duration};
 use tonic::Code;
 
 use super::{Violation, tell_faults, tell_judgement, tell_revocation, tell_token};
-use crate::history::record::{Failure, Judgement, Record, Revocation, Span, Token, TokenNumber};
+use crate::history::record::{
+    Failure, Form, Judgement, Record, Revocation, Span, Token, TokenNumber,
+};
 
 /// Nothing that began after a revocation of its token had been answered `effective` takes the token for good. What is UNAVAILABLE
 /// says nothing.
@@ -38,7 +40,8 @@ pub(super) fn bookmarkable(record: &Record) -> Vec<Violation> {
     broken(record, &dead, breaks)
 }
 
-/// Nothing is called inactive that nobody had asked to end.
+/// Nothing is called inactive that nobody had asked to end, unless the wall clock of who says so, or of who issued it, stood
+/// elsewhere: a JWT whose time is not yet, or is over, is not active.
 pub(super) fn no_inactive_without_cause(record: &Record) -> Vec<Violation> {
     let asked = |revocation: &Revocation, token: &Token| {
         revocation.may_end(token).then_some(revocation.span.begun)
@@ -47,7 +50,13 @@ pub(super) fn no_inactive_without_cause(record: &Record) -> Vec<Violation> {
     let mut found = Vec::new();
     for (judgement, token, active) in verdicts(record) {
         let has_cause = doomed[token].is_some_and(|(begun, _)| begun <= judgement.span.ended);
-        if !active && !has_cause {
+        let of_another_time = || {
+            let is_jwt = matches!(record.tokens[token].form, Form::Jwt { .. });
+            is_jwt
+                && (record.tokens[token].astray
+                    || record.is_stepped(&judgement.replica, judgement.span))
+        };
+        if !active && !has_cause && !of_another_time() {
             found.push(Violation(vec![
                 tell_token(record, &record.tokens[token]),
                 tell_judgement(record, judgement, "inactive, and nobody had asked for that"),
@@ -57,7 +66,8 @@ pub(super) fn no_inactive_without_cause(record: &Record) -> Vec<Violation> {
     found
 }
 
-/// A server that cannot answer says that it cannot: it does not fail, and nobody is refused what is due to him.
+/// A server that cannot answer says that it cannot: it does not fail, and nobody is refused what is due to him, unless by a server
+/// whose wall clock stands elsewhere: there the caller's own token is of another time.
 pub(super) fn unavailable_at_most(record: &Record) -> Vec<Violation> {
     let allowed = |failure: &Failure| {
         let codes = [
@@ -69,7 +79,10 @@ pub(super) fn unavailable_at_most(record: &Record) -> Vec<Violation> {
     };
     let judgements = record.judgements.iter().filter_map(|judgement| {
         let failure = judgement.answer.as_ref().err()?;
-        (!allowed(failure)).then(|| tell_judgement(record, judgement, &failure.to_string()))
+        let of_another_time = failure.code == Code::Unauthenticated
+            && record.is_stepped(&judgement.replica, judgement.span);
+        (!allowed(failure) && !of_another_time)
+            .then(|| tell_judgement(record, judgement, &failure.to_string()))
     });
     let revocations = record.revocations.iter().filter_map(|revocation| {
         let failure = revocation.answer.as_ref().err()?;
@@ -142,8 +155,11 @@ fn broken<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::validators::samples::{
-        active, at, failed, inactive, jwt, not_effective, record, revoked, unavailable,
+    use crate::history::{
+        record::Stepped,
+        validators::samples::{
+            active, at, failed, inactive, jwt, not_effective, record, revoked, span, unavailable,
+        },
     };
 
     #[test]
@@ -218,6 +234,37 @@ mod tests {
         };
         assert_eq!(told(inactive(15, 19)), 1);
         assert_eq!(told(inactive(15, 21)), 0, "asked for meanwhile");
+    }
+
+    #[test]
+    fn a_clock_that_stands_elsewhere_excuses_who_goes_by_it_and_what_it_dated() {
+        let told = |astray, stepped: Option<(u64, u64)>, judgement| {
+            let mut token = jwt("s", 3);
+            token.astray = astray;
+            let mut record = record(vec![token], vec![], vec![judgement]);
+            record.stepped = stepped
+                .map(|(begun, ended)| Stepped {
+                    replica: "b".to_owned(),
+                    span: span(begun, ended),
+                })
+                .into_iter()
+                .collect();
+            (
+                no_inactive_without_cause(&record).len(),
+                unavailable_at_most(&record).len(),
+            )
+        };
+        let refused = || failed(Code::Unauthenticated, "CREDENTIALS_INVALID");
+        assert_eq!(told(false, None, inactive(15, 19)), (1, 0));
+        assert_eq!(told(true, None, inactive(15, 19)), (0, 0));
+        assert_eq!(told(false, Some((10, 16)), inactive(15, 19)), (0, 0));
+        assert_eq!(told(false, Some((10, 14)), inactive(15, 19)), (1, 0));
+        assert_eq!(told(false, Some((1, 9)), refused()), (0, 0));
+        assert_eq!(
+            told(false, Some((3, 9)), refused()),
+            (0, 1),
+            "it was before"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod load;
 mod proxy;
+mod stepped_clock;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
@@ -20,12 +21,16 @@ use tonic::transport::Channel;
 
 pub(crate) use self::{
     load::{Load, introspect, never_sent},
-    proxy::{Proxy, Weather},
+    proxy::{Proxy, Snag, Weather},
+    stepped_clock::SteppedClock,
 };
-use super::{Process, TestDatabase, data_beside, eventually, password_request};
+use super::{Process, TestDatabase, data_beside, password_request};
 
 /// Replicas that are there from the beginning to the end, but for when they are killed.
 pub(crate) const STANDING: usize = 3;
+
+/// The slot whose wall clock is stepped.
+pub(crate) const STEPPED: usize = STANDING - 1;
 
 /// See the module.
 #[derive(Debug)]
@@ -40,6 +45,10 @@ pub(crate) struct Cluster {
 pub(crate) struct Slot {
     letter: char,
     pub(crate) proxy: Proxy,
+    /// Held by whoever stops, kills, starts or ends its process.
+    pub(crate) hands: tokio::sync::Mutex<()>,
+    /// The wall clock of its process, where it can be stepped.
+    pub(crate) clock: Option<SteppedClock>,
     data: TempDir,
     database: TestDatabase,
     lives: AtomicUsize,
@@ -75,6 +84,8 @@ impl Cluster {
             };
             let slot = Slot {
                 letter,
+                hands: tokio::sync::Mutex::default(),
+                clock: (number == STEPPED).then(SteppedClock::find).flatten(),
                 database: database.through(proxy.port),
                 proxy,
                 data,
@@ -111,7 +122,10 @@ impl Slot {
         let end = Instant::now() + JOINS_WITHIN;
         let process = loop {
             let (database, data) = (self.database.shared(), self.data.path().to_owned());
-            let starting = tokio::task::spawn_blocking(move || Process::start(&database, &data));
+            let clock = self.clock.as_ref().map(SteppedClock::environment);
+            let starting = tokio::task::spawn_blocking(move || {
+                Process::start_with(&database, &data, &clock.unwrap_or_default())
+            });
             match starting.await.unwrap() {
                 Ok(process) => break process,
                 Err(said) => assert!(Instant::now() < end, "{} ends: {said}", self.letter),
@@ -150,8 +164,11 @@ impl Slot {
             return;
         };
         process.end();
-        let ended = async || process.has_ended();
-        eventually(&format!("{} ends", self.letter), ended).await;
+        let end = Instant::now() + ENDS_WITHIN;
+        while !process.has_ended() {
+            assert!(Instant::now() < end, "{} does not end", self.letter);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         drop(self.lock().take());
     }
 
@@ -169,7 +186,10 @@ fn address(url: &str) -> SocketAddr {
 }
 
 /// However often the database cannot be reached while it starts.
-const JOINS_WITHIN: Duration = Duration::from_mins(1);
+const JOINS_WITHIN: Duration = Duration::from_mins(2);
+
+/// Who is asked to end does so in half a minute, however much has to be cut by then.
+const ENDS_WITHIN: Duration = Duration::from_secs(35);
 
 /// Longer than any call takes that is answered at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
