@@ -77,7 +77,7 @@ impl Measured {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -98,6 +98,16 @@ impl Table {
         let met = if value <= target { "met" } else { "MISSED" };
         let value = format!("{value:.2} {unit}");
         self.line(what, value.trim_end(), &format!("<= {target}  {met}"));
+    }
+
+    /// Something that should be no less than its target, both in `unit`.
+    pub(crate) fn at_least(&mut self, what: &str, value: f64, target: f64, unit: &str) {
+        let met = if value >= target { "met" } else { "MISSED" };
+        self.line(
+            what,
+            &format!("{value:.0} {unit}"),
+            &format!(">= {target}  {met}"),
+        );
     }
 
     /// A figure that has no target of its own.
