@@ -32,6 +32,8 @@ impl Process {
             .env("TOKEN_AUTHORITY_HTTP_LISTEN", "127.0.0.1:0")
             .env("TOKEN_AUTHORITY_OPS_LISTEN", ops.to_string())
             .env("TOKEN_AUTHORITY_SHUTDOWN_PAUSE", "0s")
+            // It is not a setting of the server's.
+            .env_remove("TOKEN_AUTHORITY_BENCH_POSTGRES")
             .stderr(Stdio::null());
         if let Some(url) = database_url {
             command.env("TOKEN_AUTHORITY_DATABASE_URL", url);

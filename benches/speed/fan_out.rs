@@ -20,6 +20,7 @@ use token_authority::{
     },
 };
 use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
+use tonic::{Code, transport::Channel};
 
 use crate::{
     database::{Database, Engine},
@@ -147,12 +148,20 @@ async fn revoke(address: SocketAddr, token: &str) {
     let mut calls = JoinSet::new();
     for number in 0..REVOCATIONS {
         tokio::time::sleep_until(begun + Duration::from_secs(1) * number / PER_SECOND).await;
-        let mut client = RevocationServiceClient::new(channel.clone());
-        let request = as_caller(token, some_revocation());
-        calls.spawn(async move { client.create_revocation(request).await.map(drop) });
+        calls.spawn(until_revoked(channel.clone(), token.to_owned()));
     }
-    for answer in calls.join_all().await {
-        answer.unwrap();
+    calls.join_all().await;
+}
+
+/// Tries again where the server is too busy, as anybody would.
+async fn until_revoked(channel: Channel, token: String) {
+    let mut client = RevocationServiceClient::new(channel);
+    loop {
+        let request = as_caller(&token, some_revocation());
+        match client.create_revocation(request).await {
+            Ok(_) => return,
+            Err(status) => assert_eq!(status.code(), Code::Unavailable),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! How soon a revocation reaches a subscriber, and how soon it is effective: on SQLite one server, on PostgreSQL three replicas,
 //! each a process of its own, with the subscriber at another one than the callers.
 //!
-//! A subscriber's time counts from the moment that the entry is dated with, which is a little before its commit.
+//! A subscriber's time counts from the moment that the entry is dated with: its commit, and on SQLite the turn at writing that
+//! it waited for, are part of it.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 
