@@ -11,14 +11,9 @@
 )]
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+mod process;
+
+use std::{path::Path, thread, time::Duration};
 
 use token_authority::proto::{
     self, issue_token_request::Credential, revocation_service_client::RevocationServiceClient,
@@ -28,6 +23,8 @@ use tonic::{
     Request, Streaming,
     transport::{Channel, Endpoint},
 };
+
+use crate::process::Process;
 
 const STARTS: usize = 11;
 const STREAMS: usize = 1000;
@@ -62,19 +59,19 @@ fn main() {
 
 /// Starts a server, and ends it. When it was ready, and how many MiB it had then.
 fn start_and_end(data: &Path) -> (Duration, f64) {
-    let (server, _, ready) = start(data);
+    let server = Process::start(data, None);
     thread::sleep(Duration::from_secs(2));
-    let mib = resident_mib(&server);
-    end(server);
-    (ready, mib)
+    let figures = (server.ready, server.resident_mib());
+    server.end();
+    figures
 }
 
 /// The processor time that a server takes without a stream, and with many.
 fn watch(data: &Path) -> (Duration, Duration) {
-    let (server, grpc, _) = start(data);
+    let server = Process::start(data, None);
     let alone = processor_time_over(&server, WATCHED);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let address = format!("http://{grpc}");
+    let address = format!("http://{}", server.grpc);
     let password = std::fs::read_to_string(data.join("bootstrap-password")).unwrap();
     let streams = runtime.block_on(open_streams(&address, password.trim()));
     for mut stream in streams {
@@ -82,7 +79,7 @@ fn watch(data: &Path) -> (Duration, Duration) {
     }
     let watched = processor_time_over(&server, WATCHED);
     drop(runtime);
-    end(server);
+    server.end();
     (alone, watched)
 }
 
@@ -126,76 +123,9 @@ async fn sign_in(channel: Channel, password: &str) -> String {
     issued.unwrap().into_inner().token.unwrap().access_token
 }
 
-/// Starts a server: where it serves gRPC, and when it was ready.
-fn start(data: &Path) -> (Child, SocketAddr, Duration) {
-    let (grpc, ops) = (free_address(), free_address());
-    let begun = Instant::now();
-    let mut server = Command::new(env!("CARGO_BIN_EXE_token-authority"))
-        .arg("serve")
-        .arg("--data-dir")
-        .arg(data)
-        .env("TOKEN_AUTHORITY_GRPC_LISTEN", grpc.to_string())
-        .env("TOKEN_AUTHORITY_HTTP_LISTEN", "127.0.0.1:0")
-        .env("TOKEN_AUTHORITY_OPS_LISTEN", ops.to_string())
-        .env("TOKEN_AUTHORITY_SHUTDOWN_PAUSE", "0s")
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while !is_ready(ops) {
-        assert!(server.try_wait().unwrap().is_none(), "the server ended");
-        thread::sleep(Duration::from_millis(1));
-    }
-    (server, grpc, begun.elapsed())
-}
-
-fn end(mut server: Child) {
-    let told = Command::new("kill").arg(server.id().to_string()).status();
-    assert!(told.unwrap().success());
-    assert!(server.wait().unwrap().success());
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
-fn is_ready(ops: SocketAddr) -> bool {
-    let asked = TcpStream::connect(ops).and_then(|mut stream| {
-        stream
-            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    });
-    asked.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-}
-
-fn resident_mib(server: &Child) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib / 1024.0
-}
-
 /// How much of the processors a server takes in a while.
-fn processor_time_over(server: &Child, span: Duration) -> Duration {
-    let before = processor_time(server);
+fn processor_time_over(server: &Process, span: Duration) -> Duration {
+    let before = server.processor_time();
     thread::sleep(span);
-    processor_time(server).saturating_sub(before)
-}
-
-/// User and system time of all its threads, of `/proc/…/stat`: hundredths of a second.
-fn processor_time(server: &Child) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
-    let (_, after_name) = stat.rsplit_once(')').unwrap();
-    let ticks: u64 = after_name
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse::<u64>().unwrap())
-        .sum();
-    Duration::from_millis(ticks * 10)
+    server.processor_time().saturating_sub(before)
 }

@@ -44,7 +44,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    fn create() -> Self {
+    pub(crate) fn create() -> Self {
         let server = postgres_server().unwrap();
         let name = format!("speed_{}", uuid::Uuid::now_v7().simple());
         tell(&server, format!("CREATE DATABASE {name}"));

@@ -15,16 +15,22 @@
 mod crowds;
 mod database;
 mod empty;
+mod fan_out;
 mod flood;
 mod introspection;
 mod keys;
 mod listings;
 mod load;
+mod many_revocations;
 mod opaque;
+#[path = "../process.rs"]
+mod process;
+mod reach;
 mod report;
 mod revocations;
 mod server;
 mod sign_in;
+mod subscriber;
 
 use crate::{
     database::Engine,
@@ -67,6 +73,17 @@ fn main() {
         }
         if wanted("P10") {
             keys::unremembered(engine, &client, &mut table);
+        }
+        if wanted("P7") {
+            reach::reach(engine, &client, &mut table);
+        }
+        if wanted("P8") {
+            many_revocations::in_force(engine, &client, &mut table);
+        }
+        if wanted("P9") {
+            for subscribers in [1_000, 10_000] {
+                fan_out::fan_out(engine, subscribers, &client, &mut table);
+            }
         }
         if wanted("listings") {
             listings::listings(engine, &client, &mut table);

@@ -77,7 +77,7 @@ impl Measured {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -100,15 +100,14 @@ impl Table {
         self.line(what, value.trim_end(), &format!("<= {target}  {met}"));
     }
 
-    /// How many a second, and the least that it should be.
-    pub(crate) fn at_least(&mut self, what: &str, per_second: f64, target: f64, unit: &str) {
-        let met = if per_second >= target {
-            "met"
-        } else {
-            "MISSED"
-        };
-        let value = format!("{per_second:.0} {unit}");
-        self.line(what, &value, &format!(">= {target}  {met}"));
+    /// Something that should be no less than its target, both in `unit`.
+    pub(crate) fn at_least(&mut self, what: &str, value: f64, target: f64, unit: &str) {
+        let met = if value >= target { "met" } else { "MISSED" };
+        self.line(
+            what,
+            &format!("{value:.0} {unit}"),
+            &format!(">= {target}  {met}"),
+        );
     }
 
     /// A figure that has no target of its own.

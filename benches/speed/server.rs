@@ -264,7 +264,7 @@ pub(crate) fn sign_in_request(username: &str, password: &str) -> proto::IssueTok
     }
 }
 
-async fn sign_in(address: SocketAddr, username: &str, password: &str) -> String {
+pub(crate) async fn sign_in(address: SocketAddr, username: &str, password: &str) -> String {
     let uri = format!("http://{address}");
     let mut client = TokenServiceClient::connect(uri).await.unwrap();
     let answer = client
@@ -274,7 +274,7 @@ async fn sign_in(address: SocketAddr, username: &str, password: &str) -> String 
     answer.into_inner().token.unwrap().access_token
 }
 
-fn as_caller<T>(token: &str, message: T) -> Request<T> {
+pub(crate) fn as_caller<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let header = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", header);

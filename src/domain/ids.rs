@@ -290,18 +290,49 @@ fn random_base64url() -> Result<String> {
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random::bytes::<16>()?))
 }
 
-/// A `UUIDv7` (RFC 9562 section 5.7) of `now`, in 26 characters of Crockford's base32, lower case: it sorts as time does.
+/// A `UUIDv7` (RFC 9562 section 5.7) of `now`, in base32: it sorts as time does.
 fn uuid_base32(now: Timestamp) -> Result<String> {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let millis = u64::try_from(now.millis()).unwrap_or(0);
     let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random::bytes::<10>()?)
         .into_uuid()
         .as_u128();
-    Ok((0..26)
-        .rev()
-        .map(|place| char::from(ALPHABET[((uuid >> (place * 5)) & 31) as usize]))
-        .collect())
+    Ok(base32(uuid).map(char::from).iter().collect())
 }
+
+/// Crockford's base32, lower case.
+const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// A number in [`BASE32`].
+pub(crate) fn base32(number: u128) -> [u8; 26] {
+    let mut text = [0; 26];
+    let mut rest = number;
+    for letter in text.iter_mut().rev() {
+        *letter = BASE32[(rest & 31) as usize];
+        rest >>= 5;
+    }
+    text
+}
+
+/// The number whose [`base32`] this is.
+pub(crate) fn from_base32(text: &[u8]) -> Option<u128> {
+    let mut number = 0_u128;
+    for letter in text {
+        let digit = BASE32_DIGITS[usize::from(*letter)];
+        number = number << 5 | u128::from(digit);
+    }
+    (base32(number) == text).then_some(number)
+}
+
+/// What each letter of [`BASE32`] stands for.
+const BASE32_DIGITS: [u8; 256] = {
+    let mut digits = [0; 256];
+    let mut digit = 0;
+    while digit < 32 {
+        digits[BASE32[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    digits
+};
 
 #[cfg(test)]
 mod tests {

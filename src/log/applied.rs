@@ -1,15 +1,15 @@
 //! What the log says, in memory: what is dead, what has changed, and the newest entries for those who follow.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::cursor::EntryMark;
+use super::{
+    cursor::EntryMark,
+    recent::{Found, Recent},
+};
 use crate::{
     clock::Timestamp,
     domain::revocation::{Changes, Entry, Position, Revocations},
 };
-
-/// How many of the newest entries are kept for streams.
-const RECENT: usize = 16_384;
 
 /// Kills are remembered for a day longer than anything they kill can live: should the clock be set forward and back again,
 /// what was forgotten meanwhile must be dead for good.
@@ -29,7 +29,7 @@ pub struct Applied {
     cursor: Arc<str>,
     revocations: Revocations,
     changes: Changes,
-    recent: VecDeque<Arc<Entry>>,
+    recent: Recent,
 }
 
 impl Applied {
@@ -85,10 +85,7 @@ impl Applied {
             self.revocations.apply(&entry);
             self.changes.apply(&entry, now);
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(entry);
+        self.recent.push(entry);
     }
 
     pub(super) fn begin_after(&mut self, earlier: &Self, now: Duration) {
@@ -104,77 +101,19 @@ impl Applied {
     pub(super) fn forget(&mut self, now: Timestamp) {
         self.revocations.forget(now - KILLS_KEPT);
         self.changes.forget(now - CHANGES_KEPT);
+        self.recent.forget(now);
     }
 
     /// The newest entries.
     pub(super) fn newest(&self) -> Vec<Arc<Entry>> {
-        self.recent.iter().cloned().collect()
+        self.recent.newest()
     }
 
     /// Up to `limit` entries after `position`; none where memory does not reach back so far.
-    pub fn recent_after(&self, position: Position, limit: u32) -> Option<Vec<Arc<Entry>>> {
+    pub(super) fn recent_after(&self, position: Position, limit: usize) -> Option<Found> {
         if position >= self.position {
-            return Some(Vec::new());
+            return Some(Found::Entries(Vec::new()));
         }
-        let first = self.recent.front()?.position;
-        if position.next() < first {
-            return None;
-        }
-        let skipped = self
-            .recent
-            .partition_point(|entry| entry.position <= position);
-        Some(
-            self.recent
-                .iter()
-                .skip(skipped)
-                .take(limit as usize)
-                .cloned()
-                .collect(),
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{
-        ids::{EventId, TokenId},
-        revocation::{Decision, Reason, Subject},
-    };
-
-    #[test]
-    fn the_newest_entries_are_given_in_order_and_older_ones_are_not_made_up() {
-        let mut applied = Applied::after(Position(10));
-        for position in 11..=10 + RECENT as u64 + 5 {
-            let entry = Entry {
-                event_id: EventId::known(format!("rev_{position:026}")),
-                position: Position(position),
-                decision: Decision::revocation(
-                    Subject::Token(TokenId::known("t")),
-                    None,
-                    Reason::Unspecified,
-                ),
-                create_time: Timestamp::default(),
-                forget_time: Timestamp::from_seconds(1),
-            };
-            applied.apply(Arc::new(entry), Timestamp::default());
-        }
-        let head = applied.position();
-        assert!(applied.recent_after(Position(12), 10).is_none());
-        let oldest: Vec<u64> = applied
-            .recent_after(Position(15), 3)
-            .unwrap()
-            .iter()
-            .map(|e| e.position.0)
-            .collect();
-        assert_eq!(oldest, [16, 17, 18]);
-        assert_eq!(
-            applied
-                .recent_after(Position(head.0 - 1), 10)
-                .unwrap()
-                .len(),
-            1
-        );
-        assert!(applied.recent_after(head, 10).unwrap().is_empty());
+        self.recent.after(position, limit)
     }
 }

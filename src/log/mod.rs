@@ -2,8 +2,9 @@
 //!
 //! A writer appends in its own transaction ([`Pending`]) and commits. On PostgreSQL the `sequencer` then gives the entry its
 //! place; on SQLite the append did. The `tail` reads what is new, in order and without a gap, applies it (`applied`), and
-//! only then does the writer learn the [`Effect`] and reply. Streams read what was applied, or the table where they are
-//! further behind. `herald` tells who holds signing keys before an entry about one is applied. `retention` forgets the oldest.
+//! only then does the writer learn the [`Effect`] and reply. Streams read what was applied (`recent`, most of it packed:
+//! `packing`, `packed_id`), or the table where they are further behind. `herald` tells who holds signing keys before an entry
+//! about one is applied. `retention` forgets the oldest.
 //! [`cursor`] makes places opaque. `beginning` is for logs that have lost their end.
 //!
 //! Over one PostgreSQL database there may be many servers. Each holds a `lease`, which says how far it has applied the log and
@@ -20,6 +21,9 @@ pub mod cursor;
 mod effect;
 mod herald;
 mod lease;
+mod packed_id;
+mod packing;
+mod recent;
 mod retention;
 mod right;
 mod scan_bound;
@@ -63,6 +67,10 @@ use crate::{
     storage::{self, Database, Engine, Pool, revocation_log},
     telemetry::metrics as names,
 };
+
+/// How many entries a reader best asks for at a time.
+pub const PAGE: u32 = 500;
+const _: () = assert!(PAGE as usize == recent::PACKED);
 
 /// How long an entry is remembered: longer than anything it kills can live, so that verifiers which were away for long find
 /// it still.
@@ -275,12 +283,13 @@ impl RevocationLog {
     /// Up to `limit` entries after `position`, in order: from memory, or from the table where memory does not reach back so
     /// far. `OUT_OF_RANGE/CURSOR_EXPIRED` where the table does not either.
     pub async fn after(&self, position: Position, limit: u32) -> Result<Vec<Arc<Entry>>> {
+        let wanted = limit as usize;
         let (head, recent) = {
             let applied = self.applied().await?;
-            (applied.position(), applied.recent_after(position, limit))
+            (applied.position(), applied.recent_after(position, wanted))
         };
-        if let Some(entries) = recent {
-            return Ok(entries);
+        if let Some(found) = recent {
+            return Ok(found.after(position, wanted));
         }
         let turn = self.turn_at_table().await?;
         let entries = revocation_log::read(self.0.db.reader(), position.next(), limit).await?;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Entries in one read.
-const BATCH: u32 = 4096;
+const BATCH: u32 = 2048;
 
 /// Loads the whole log from nothing: at the start, and when what was applied is not what the log says.
 async fn load(shared: &Shared) -> Result<()> {
@@ -32,14 +32,7 @@ async fn load(shared: &Shared) -> Result<()> {
         .write()
         .unwrap_or_else(PoisonError::into_inner) = LogIdentity(identity);
     let mut fresh = Applied::after(revocation_log::floor(&shared.reader).await?);
-    loop {
-        let entries = revocation_log::read(&shared.reader, fresh.position().next(), BATCH).await?;
-        let last = entries.len() < BATCH as usize;
-        apply(shared, &mut fresh, entries)?;
-        if last {
-            break;
-        }
-    }
+    read_all(shared, &mut fresh).await?;
     // Keys may have changed without an entry that is still remembered.
     shared.herald.tell().await?;
     let position = fresh.position();
@@ -60,6 +53,24 @@ async fn load(shared: &Shared) -> Result<()> {
         answered: asked,
     });
     shared.tell_waiting(&newest);
+    Ok(())
+}
+
+/// Applies everything after what is applied. The database looks for the next page while one is applied.
+async fn read_all(shared: &Shared, fresh: &mut Applied) -> Result<()> {
+    let read = |first| revocation_log::read(&shared.reader, first, BATCH);
+    let mut page = read(fresh.position().next()).await?;
+    while page.len() == BATCH as usize
+        && let Some(last) = page.last()
+    {
+        let next = last.position.next();
+        // The first of the two is begun first.
+        let (read, applied) =
+            tokio::join!(biased; read(next), async { apply(shared, fresh, page) });
+        applied?;
+        page = read?;
+    }
+    apply(shared, fresh, page)?;
     Ok(())
 }
 

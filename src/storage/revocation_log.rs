@@ -4,6 +4,8 @@
 //! places afterwards, so that no writer waits for another and no position is ever seen before a smaller one. On SQLite the
 //! one writer appends to `revocation_log` itself.
 
+mod page;
+
 use std::{collections::HashMap, time::Duration};
 
 use sea_orm::{ConnectionTrait, FromQueryResult, QueryResult, Value};
@@ -251,11 +253,23 @@ async fn position(db: &impl ConnectionTrait, sql: &str) -> Result<Position> {
 
 /// Up to `limit` entries from `first` on, in order.
 pub async fn read(db: &impl ConnectionTrait, first: Position, limit: u32) -> Result<Vec<Entry>> {
+    let first = i64::try_from(first.0).unwrap_or(i64::MAX);
+    let values: [Value; 2] = [first.into(), i64::from(limit).into()];
+    let row = db
+        .query_one_raw(statement(db, page::sql(), values.clone()))
+        .await?;
+    let Some(row) = row else {
+        return Ok(Vec::new());
+    };
+    let count: i64 = row.try_get("", "entries")?;
+    let text: Option<String> = row.try_get("", "page")?;
+    let count = usize::try_from(count).unwrap_or_default();
+    if let Some(entries) = page::parse(text.as_deref().unwrap_or_default(), count) {
+        return Ok(entries);
+    }
     let sql = format!(
         "SELECT position, {COLUMNS} FROM revocation_log WHERE position >= $1 ORDER BY position LIMIT $2"
     );
-    let first = i64::try_from(first.0).unwrap_or(i64::MAX);
-    let values: [Value; 2] = [first.into(), i64::from(limit).into()];
     let rows = Row::find_by_statement(statement(db, sql, values))
         .all(db)
         .await?;
@@ -427,12 +441,8 @@ impl From<Row> for Entry {
             event_id: EventId::known(row.event_id),
             position: place(row.position),
             decision: Decision {
-                kind: if row.kind == kind_column(Kind::Change) {
-                    Kind::Change
-                } else {
-                    Kind::Revocation
-                },
-                subject: subject(&row.subject_kind, row.subject_id),
+                kind: kind(row.kind),
+                subject: subject(&row.subject_kind, &row.subject_id),
                 space_id: (!row.space_id.is_empty()).then(|| SpaceId::known(row.space_id)),
                 sessions_until: row.sessions_until.map(Timestamp::from_micros),
                 effective_time: row.effective_time.map(Timestamp::from_micros),
@@ -452,6 +462,15 @@ fn reason(column: i16) -> Reason {
     Reason::try_from(i32::from(column)).unwrap_or_default()
 }
 
+/// One that is not known counts as a revocation.
+fn kind(column: i16) -> Kind {
+    if column == kind_column(Kind::Change) {
+        Kind::Change
+    } else {
+        Kind::Revocation
+    }
+}
+
 /// As the contract numbers them.
 fn kind_column(kind: Kind) -> i16 {
     match kind {
@@ -460,7 +479,7 @@ fn kind_column(kind: Kind) -> i16 {
     }
 }
 
-fn subject(kind: &str, id: String) -> Subject {
+fn subject(kind: &str, id: &str) -> Subject {
     match kind {
         "token" => Subject::Token(TokenId::known(id)),
         "session" => Subject::Session(SessionId::known(id)),

@@ -18,12 +18,13 @@ use crate::{
     clock::Timestamp,
     domain::revocation::{Entry, Position},
     error::{Error, Reason, Result},
-    log::cursor::{Coverage, EntryMark},
+    log::{
+        self,
+        cursor::{Coverage, EntryMark},
+    },
     random,
 };
 
-/// Entries in one message.
-const BATCH: u32 = 500;
 /// How long a reader may take none.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stream lives, give or take a tenth.
@@ -256,7 +257,7 @@ impl Stream {
     async fn send_entries(&mut self) -> Result<(), End> {
         loop {
             self.check_standing().await?;
-            let entries = self.authority.log.after(self.position, BATCH).await?;
+            let entries = self.authority.log.after(self.position, log::PAGE).await?;
             let Some(last) = entries.last() else { break };
             // Read from the same log as what was sent before.
             if self.authority.log.applied().await?.beginning() != self.beginning {

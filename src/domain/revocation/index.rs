@@ -63,11 +63,16 @@ fn target(kind: u8, id: &str, space: Option<&SpaceId>) -> Target {
     target
 }
 
-/// When something that is dead as such dies, and until when that must be remembered.
-#[derive(Debug, Clone, Copy)]
-struct Death {
-    effective_time: Timestamp,
-    forget_time: Timestamp,
+/// Until when it must be remembered that something is dead as such: whole seconds since 1970, rounded up. A million of these and
+/// of their targets are as small as they can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct KeptUntil(u32);
+
+impl KeptUntil {
+    fn at_least(time: Timestamp) -> Self {
+        let seconds = time.seconds() + i64::from(time > time.to_the_second());
+        Self(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
+    }
 }
 
 /// A cutoff: what was issued before a place in the log is dead.
@@ -108,7 +113,9 @@ type Cutoffs<K> = HashMap<K, Vec<Cutoff>>;
 /// Everything in the log that kills, as of the last entry applied.
 #[derive(Debug, Default)]
 pub struct Revocations {
-    dead: HashMap<Target, Death>,
+    dead: HashMap<Target, KeptUntil>,
+    /// Those of the dead that live until a moment yet: few.
+    dying: HashMap<Target, Timestamp>,
     users: Cutoffs<UserId>,
     api_keys: Cutoffs<ApiKeyId>,
     roles: ByRole<Vec<Cutoff>>,
@@ -140,9 +147,7 @@ impl Revocations {
     /// Whether any entry kills `token` at `now`; `targets` are the token's own.
     pub fn kills(&self, token: &AccessToken, targets: &Targets, now: Timestamp) -> bool {
         let as_such = |target| {
-            self.dead
-                .get(target)
-                .is_some_and(|death| death.effective_time <= now)
+            self.dead.contains_key(target) && self.dying.get(target).is_none_or(|from| *from <= now)
         };
         targets.0.iter().any(as_such) || self.cuts(token, now)
     }
@@ -170,7 +175,10 @@ impl Revocations {
 
     /// Lets go of what can kill nothing any more.
     pub fn forget(&mut self, now: Timestamp) {
-        self.dead.retain(|_, death| death.forget_time > now);
+        let seconds = now.seconds();
+        self.dead.retain(|_, until| i64::from(until.0) > seconds);
+        self.dying
+            .retain(|target, _| self.dead.contains_key(target));
         forget(&mut self.users, now);
         forget(&mut self.api_keys, now);
         self.roles.retain(|cutoffs| forget_some(cutoffs, now));
@@ -179,18 +187,20 @@ impl Revocations {
     }
 
     fn kill(&mut self, target: Target, entry: &Entry) {
-        let effective_time = entry.decision.effective_time.unwrap_or_default();
-        let death = Death {
-            effective_time,
-            forget_time: entry.forget_time,
-        };
-        self.dead
-            .entry(target)
-            .and_modify(|known| {
-                known.effective_time = known.effective_time.min(death.effective_time);
-                known.forget_time = known.forget_time.max(death.forget_time);
-            })
-            .or_insert(death);
+        let until = KeptUntil::at_least(entry.forget_time);
+        let known = self.dead.insert(target, until);
+        if let Some(known) = known.filter(|known| *known > until) {
+            self.dead.insert(target, known);
+        }
+        match entry.decision.effective_time {
+            None => drop(self.dying.remove(&target)),
+            // Whoever was dead already stays so.
+            Some(from) if known.is_none() => drop(self.dying.insert(target, from)),
+            Some(from) => {
+                let earlier = |known: &mut Timestamp| *known = from.min(*known);
+                self.dying.entry(target).and_modify(earlier);
+            }
+        }
     }
 }
 
