@@ -52,7 +52,7 @@ pub struct Effect {
     pub first_position: Option<Position>,
     /// The same place as `position`, to pass on as `min_cursor`; empty where there is none.
     pub cursor: String,
-    /// When it became durable.
+    /// When it was decided, in the transaction that made it durable.
     pub commit_time: Timestamp,
     /// Whether nobody can answer "active" any more.
     pub effective: bool,

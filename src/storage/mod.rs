@@ -1,7 +1,7 @@
 //! Where it is remembered: the only folder that names `sea_orm` and `sqlx`.
 //!
 //! The door is [`Database`]: it reads through a [`Pool`] and writes through a [`Transaction`]; both are taken by queries as
-//! `&impl ConnectionTrait`. Nothing is written outside a transaction.
+//! `&impl ConnectionTrait`. Nothing is written outside a transaction but by [`revocation_log::sequence`], which is one by itself.
 //!
 //! In reading order: `settings`, `database_file` (whose the SQLite file is), `sqlite` and `postgres` (how each engine is
 //! opened), `pool` (connections that can be replaced), `transaction`, `session_lock`, `listener`, `migrate`, `error`, `entity`

@@ -1,5 +1,5 @@
-//! Revocation by reference ([`create`]; of sessions and tokens, many at a time: [`shared_commits`]), and the log for those who follow it: page by page ([`list`]) or live ([`watch`], and
-//! how far behind its streams are: [`lag`]).
+//! Revocation by reference ([`create`]; of sessions and tokens, many at a time: [`shared_commits`]), and the log for those who
+//! follow it: page by page ([`list`]) or live ([`watch`], and how far behind its streams are: [`lag`]).
 
 pub mod create;
 pub mod lag;

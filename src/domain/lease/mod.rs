@@ -39,7 +39,7 @@ pub use own::{Lease, Load, Renewal};
 /// How long a lease lasts after a renewal.
 pub const TTL: Duration = Duration::from_millis(2500);
 
-/// How often a lease is renewed, whether or not the reply to the renewal before has come; besides, whenever somebody waits.
+/// How often a lease is renewed; besides, whenever somebody waits.
 pub const RENEWED_EVERY: Duration = Duration::from_millis(500);
 
 /// By how many hundredths a replica's clock may run too fast or too slow.
