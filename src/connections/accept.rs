@@ -21,6 +21,8 @@ use crate::telemetry::metrics as names;
 
 /// How long to let be, when the machine has no file descriptors or memory to give. Connections wait in the backlog meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How many are accepted after `draining`: those that may have been waiting.
+const BACKLOG: usize = 1024;
 
 /// A connection that has a seat, and has shaken hands where that is asked.
 #[derive(Debug)]
@@ -33,8 +35,8 @@ pub struct Accepted {
     pub seat: Seat<IpAddr>,
 }
 
-/// Accepts connections until `ending.draining`, lets `acceptor` begin each and gives it to `serve`, in a task that ends at the
-/// latest with `ending.cut`. The listener closes when this returns.
+/// Accepts connections until `ending.draining`, and those that wait then; lets `acceptor` begin each and gives it to `serve`, in a
+/// task that ends at the latest with `ending.cut`. The listener closes when this returns.
 pub async fn accept<F, T>(
     listener: TcpListener,
     acceptor: Acceptor,
@@ -45,13 +47,18 @@ pub async fn accept<F, T>(
     F: Fn(Accepted) -> T + Clone + Send + 'static,
     T: Future<Output = ()> + Send + 'static,
 {
-    loop {
+    let mut waiting = BACKLOG;
+    while waiting > 0 {
         let accepted = tokio::select! {
             biased;
-            () = ending.draining.cancelled() => return,
             () = ending.cut.cancelled() => return,
             accepted = listener.accept() => accepted,
+            // Nobody is left who has been told by the system that there is a connection.
+            () = ending.draining.cancelled() => return,
         };
+        if ending.draining.is_cancelled() {
+            waiting -= 1;
+        }
         match accepted {
             Ok((stream, peer)) => {
                 if let Some(seat) = seat(&stream, peer, &seats) {

@@ -97,11 +97,11 @@ where
         peer,
         seat: _seat,
     } = accepted;
+    // Whoever has connected may be about to call, and is told to go in a way that says that nothing was done.
+    let patience = settings.first_byte_timeout;
     let begun = tokio::select! {
-        biased;
-        // Whoever has not spoken yet has nothing to lose.
-        () = ending.draining.cancelled() => return,
-        begun = first_bytes(&mut stream, settings.first_byte_timeout) => begun,
+        begun = first_bytes(&mut stream, patience) => begun,
+        () = after(&ending.draining, GOODBYE) => return,
     };
     let preface = match begun {
         Ok(preface) => preface,
@@ -119,27 +119,50 @@ where
         client: ClientAddress::new(peer),
         open: open.clone(),
     };
-    let io = TokioIo::new(Replayed::new(preface, stream));
-    let mut connection =
-        std::pin::pin!(builder(settings, &ending.tasks).serve_connection(io, service));
-    let aged = sleep(with_jitter(settings.connection_age));
-    let ended = tokio::select! {
-        ended = &mut connection => Some(ended),
-        () = aged => None,
-        () = ending.draining.cancelled() => None,
-    };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        connection.as_mut().graceful_shutdown();
-        tokio::select! {
-            ended = &mut connection => ended,
-            () = open.none_left(&ending.draining) => Ok(()),
+    let mut io = Replayed::new(preface, stream);
+    match answer_calls(&mut io, service, open, settings, &ending).await {
+        Some(Ok(())) => hear_out(io).await,
+        Some(Err(error)) => {
+            tracing::debug!(client.address = %peer, error.cause = %error, "connection failed");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(client.address = %peer, error.cause = %error, "connection failed");
+        None => {}
     }
+}
+
+/// Answers calls until the client leaves, or is asked to and has; none where it says nothing to that.
+async fn answer_calls<S, B>(
+    io: &mut Replayed,
+    service: CallsOf<S>,
+    open: Open,
+    settings: TransportSettings,
+    ending: &Ending,
+) -> Option<hyper::Result<()>>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: Send + Sync + 'static,
+    S::Future: Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError>,
+{
+    let serving = builder(settings, &ending.tasks).serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(serving);
+    let aged = sleep(with_jitter(settings.connection_age));
+    tokio::select! {
+        ended = &mut connection => return Some(ended),
+        () = aged => {}
+        () = ending.draining.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = &mut connection => Some(ended),
+        () = open.none_left(&ending.draining) => None,
+    }
+}
+
+/// Reads what the client had sent before it knew that nothing more is read here: the reset that follows otherwise may take with
+/// it what was answered last.
+async fn hear_out(mut io: Replayed) {
+    let _late_or_gone = timeout(GOODBYE, tokio::io::copy(&mut io, &mut tokio::io::sink())).await;
 }
 
 /// The first 24 bytes, or what there is of them where they already differ from HTTP/2's. `TIMED_OUT` where they take too long.
@@ -224,8 +247,7 @@ impl Open {
     /// ends, streams hold it up no longer than their last word takes to those who read.
     async fn none_left(&self, draining: &CancellationToken) {
         let nothing_but_streams = async {
-            draining.cancelled().await;
-            sleep(LAST_WORD).await;
+            after(draining, LAST_WORD).await;
             idle([&self.unary]).await;
         };
         tokio::select! {
@@ -233,6 +255,12 @@ impl Open {
             () = nothing_but_streams => {}
         }
     }
+}
+
+/// Ends so long after the server has begun to end.
+async fn after(draining: &CancellationToken, duration: Duration) {
+    draining.cancelled().await;
+    sleep(duration).await;
 }
 
 async fn idle<const N: usize>(kinds: [&Arc<()>; N]) {

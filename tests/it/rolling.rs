@@ -19,8 +19,8 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    At, Cluster, Count, Dice, Engine, Load, TestDatabase, as_caller, eventually, never_sent,
-    postgres, span, spawn,
+    At, Cluster, Count, Dice, Engine, Load, TestDatabase, as_caller, never_sent, postgres, reason,
+    span, spawn,
 };
 
 const WATCHERS: Count = Count {
@@ -32,6 +32,8 @@ const CLIENTS: usize = 6;
 const TOGETHER: usize = 64;
 /// When a subscriber asks again who was not told when.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Longer than it takes until everybody has a stream.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// In which those are counted who come back at once.
 const WINDOW: Duration = Duration::from_millis(100);
 
@@ -44,6 +46,8 @@ struct Watched {
     closings: Mutex<Vec<Closing>>,
     /// What nobody should have been told.
     unexpected: Mutex<Vec<String>>,
+    /// How often what was UNAVAILABLE, and why.
+    unavailable: Mutex<BTreeMap<String, usize>>,
     /// How many have a stream.
     following: AtomicUsize,
     /// The last place of the run, once it is known.
@@ -148,6 +152,7 @@ impl Watched {
             log: Mutex::default(),
             closings: Mutex::default(),
             unexpected: Mutex::default(),
+            unavailable: Mutex::default(),
             following: AtomicUsize::new(0),
             head: watch::Sender::new(u64::MAX),
         }
@@ -166,10 +171,13 @@ impl Watched {
     }
 
     async fn eventually_all_follow(&self, count: usize) {
-        eventually("every watcher follows", async || {
-            self.following.load(Ordering::SeqCst) == count
-        })
-        .await;
+        let following = async {
+            while self.following.load(Ordering::SeqCst) < count {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let following = tokio::time::timeout(PATIENCE, following).await;
+        following.expect("every watcher follows");
     }
 
     /// What the first one was told of a place, all others are told of it.
@@ -182,11 +190,14 @@ impl Watched {
     }
 
     /// How a stream is over that a failure ends.
-    fn over(&self, at: &At, status: &Status) -> Over {
-        if status.code() != Code::Unavailable && !never_sent(status) {
-            self.note(format!("{} ended a stream with {status:?}", at.name));
+    fn over(&self, at: &At, when: &str, status: &Status) -> Over {
+        if status.code() != Code::Unavailable {
+            self.note(format!("{when} a stream at {}: {status:?}", at.name));
             return Over::Unexpectedly;
         }
+        let mut unavailable = self.unavailable.lock().unwrap();
+        *unavailable.entry(reason(status)).or_default() += 1;
+        drop(unavailable);
         let told = status.get_details_retry_info();
         let delay = told.and_then(|told| told.retry_delay);
         Over::Unavailable(delay.unwrap_or(PAUSE))
@@ -240,6 +251,8 @@ impl Watched {
             "{} came back, at most {at_once} within {WINDOW:?}",
             closings.len()
         );
+        let unavailable = self.unavailable.lock().unwrap();
+        eprintln!("UNAVAILABLE, by reason: {unavailable:?}");
     }
 }
 
@@ -316,7 +329,8 @@ impl Watcher {
         let request = as_caller(&watched.load.admin, request);
         let mut stream = match client.watch_revocations(request).await {
             Ok(opened) => opened.into_inner(),
-            Err(status) => return watched.over(at, &status),
+            Err(status) if never_sent(&status) => return Over::Unavailable(PAUSE),
+            Err(status) => return watched.over(at, "opening", &status),
         };
         watched.following.fetch_add(1, Ordering::SeqCst);
         let over = loop {
@@ -330,7 +344,7 @@ impl Watcher {
                     watched.note(format!("{} ended a stream without a word", at.name));
                     break Over::Unexpectedly;
                 }
-                Err(status) => break watched.over(at, &status),
+                Err(status) => break watched.over(at, "reading", &status),
             }
         };
         watched.following.fetch_sub(1, Ordering::SeqCst);

@@ -40,7 +40,7 @@ pub(crate) struct Load {
 pub(crate) struct Outcome {
     pub(crate) calls: usize,
     pub(crate) retries: usize,
-    /// Calls that were still in the client when its connection was closed.
+    /// Calls about which nothing was done, because their connection was about to end.
     pub(crate) never_sent: usize,
     /// Tokens whose revocation was acknowledged as effective, and its place.
     pub(crate) dead: Vec<(String, u64)>,
@@ -200,17 +200,23 @@ impl Load {
     }
 }
 
-/// Whether a call was dropped before anything of it was sent. Other libraries of gRPC send it again by themselves.
+/// Whether nothing was done about a call because its connection was about to end: it was still in the client, or the server had
+/// said GOAWAY. Other libraries of gRPC make such a call again by themselves.
 pub(crate) fn never_sent(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        let error_of_http = error.downcast_ref::<hyper::Error>();
-        if error_of_http.is_some_and(hyper::Error::is_canceled) {
+        let of_http = error.downcast_ref::<hyper::Error>();
+        let of_frames = error.downcast_ref::<h2::Error>();
+        if of_http.is_some_and(hyper::Error::is_canceled) || of_frames.is_some_and(is_refusal) {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+fn is_refusal(error: &h2::Error) -> bool {
+    error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
 }
 
 /// Asks one replica about a token.
