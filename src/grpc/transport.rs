@@ -198,11 +198,15 @@ async fn answer_http1(mut stream: Stream, patience: Duration) {
 }
 
 fn builder(settings: TransportSettings, tasks: &TaskTracker) -> http2::Builder<Tracked> {
+    // A server that did not run for a while finds calls that were begun and given up meanwhile: as many as a client may have is no
+    // flood (CVE-2023-44487), and the rest of its calls must not end with them.
+    let given_up = usize::try_from(settings.streams_max).unwrap_or(usize::MAX);
     let mut builder = http2::Builder::new(Tracked(tasks.clone()));
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .max_concurrent_streams(settings.streams_max)
+        .max_pending_accept_reset_streams(given_up)
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .max_header_list_size(HEADER_LIST_MAX)
         .keep_alive_interval(KEEP_ALIVE.0)

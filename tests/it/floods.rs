@@ -56,19 +56,30 @@ fn many(frame: &[u8]) -> Vec<Vec<u8>> {
     repeat_n(frame.repeat(CHUNK), 100_000 / CHUNK).collect()
 }
 
+/// Streams that are begun and reset at once, each as its two frames.
+fn begun_and_reset(count: u32) -> Vec<Vec<u8>> {
+    let block = call_fields(INTROSPECT, &[]);
+    let pair = |number| {
+        let stream = 2 * number + 1;
+        let begin = frame(HEADERS, END_HEADERS, stream, &block);
+        let reset = frame(RST_STREAM, NO_FLAG, stream, &CANCEL.to_be_bytes());
+        [begin, reset].concat()
+    };
+    (0..count).map(pair).collect()
+}
+
 #[tokio::test]
 async fn a_client_that_begins_and_resets_streams_is_told_to_calm_down() {
-    let block = call_fields(INTROSPECT, &[]);
-    let pairs: Vec<Vec<u8>> = (0..100_000_u32)
-        .map(|number| {
-            let stream = 2 * number + 1;
-            let begin = frame(HEADERS, END_HEADERS, stream, &block);
-            let reset = frame(RST_STREAM, NO_FLAG, stream, &CANCEL.to_be_bytes());
-            [begin, reset].concat()
-        })
-        .collect();
+    let pairs = begun_and_reset(100_000);
     let chunks = || pairs.chunks(CHUNK).map(<[_]>::concat).collect();
     survived(chunks, is_told_to_calm_down).await;
+}
+
+/// What a server finds that was stopped for longer than its clients had patience.
+#[tokio::test]
+async fn a_client_that_has_given_up_all_its_calls_is_heard_on() {
+    let calls = begun_and_reset(128).concat();
+    survived(|| vec![calls.clone()], is_taken).await;
 }
 
 #[tokio::test]

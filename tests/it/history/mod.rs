@@ -56,6 +56,9 @@ async fn the_history_of_servers_that_are_stopped_killed_and_cut_off_keeps_every_
             at_work(Hand::Kills, 303),
             at_work(Hand::Transactions, 304)
         );
+        if world.long {
+            faults::flood(&world, dice(seed, 305)).await;
+        }
     });
     let subscribers = live_through(&world, seed, faults).await;
     let figures = judge(&world, seed, subscribers).await;

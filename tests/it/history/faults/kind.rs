@@ -30,7 +30,7 @@ pub(in crate::history) enum Kind {
     /// The renewal of a lease takes long.
     LateRenewal(Stage, Delay),
     /// A sequencer is stopped when its statement is done and not committed yet.
-    StoppedSequencer,
+    LateStep,
     /// Three more give places at once, out of turn, and take half of them back.
     Sequencers,
     /// A transaction that has written is left open for a minute.
@@ -102,7 +102,7 @@ const OF_LOG: &[Kind] = &[
     Kind::LateRenewal(Stage::Before, Delay::Shorter),
     Kind::LateRenewal(Stage::During, Delay::Shorter),
     Kind::LateRenewal(Stage::After, Delay::Shorter),
-    Kind::StoppedSequencer,
+    Kind::LateStep,
     Kind::Sequencers,
 ];
 
@@ -112,7 +112,7 @@ const OF_LOG_AND_LONG: &[Kind] = &[
     Kind::LateRenewal(Stage::After, Delay::Longer),
 ];
 
-const OF_TRANSACTIONS: &[Kind] = &[Kind::MinuteHere, Kind::MinuteElsewhere, Kind::LongSnapshot];
+const OF_TRANSACTIONS: &[Kind] = &[Kind::MinuteHere, Kind::MinuteElsewhere];
 
 impl Hand {
     const ALL: [Self; 5] = [
@@ -148,7 +148,9 @@ impl Hand {
 impl Kind {
     /// Every one that occurs.
     pub(in crate::history) fn all(long: bool) -> impl Iterator<Item = Self> {
-        Hand::ALL.iter().flat_map(move |hand| hand.deck(long))
+        let at_the_end = long.then_some(Self::LongSnapshot);
+        let dealt = Hand::ALL.iter().flat_map(move |hand| hand.deck(long));
+        dealt.chain(at_the_end)
     }
 
     pub(in crate::history) fn name(self) -> &'static str {
@@ -180,7 +182,7 @@ impl Kind {
                 Stage::During => "renewal late in its commit, beyond the lease",
                 Stage::After => "renewal late after its commit, beyond the lease",
             },
-            Self::StoppedSequencer => "sequencer stopped before its commit",
+            Self::LateStep => "late step of a sequencer",
             Self::Sequencers => "sequencers out of turn",
             Self::MinuteHere => "transaction held for a minute",
             Self::MinuteElsewhere => "transaction held for a minute elsewhere",
@@ -207,7 +209,7 @@ impl Kind {
             self,
             Self::Lose(_)
                 | Self::HeldTransaction
-                | Self::StoppedSequencer
+                | Self::LateStep
                 | Self::Sequencers
                 | Self::MinuteHere
                 | Self::MinuteElsewhere
@@ -217,7 +219,8 @@ impl Kind {
 
     /// Those that last so long that it matters how revoking went meanwhile.
     pub(in crate::history) fn lasting() -> impl Iterator<Item = Self> {
-        OF_TRANSACTIONS.iter().copied()
+        let at_the_end = std::iter::once(Self::LongSnapshot);
+        OF_TRANSACTIONS.iter().copied().chain(at_the_end)
     }
 }
 

@@ -41,6 +41,11 @@ pub(super) async fn deal(world: &World, hand: Hand, mut dice: Dice, until: Insta
     }
 }
 
+/// What is done last, and alone: it leaves a log so large that who is started takes long to read it.
+pub(super) async fn flood(world: &World, mut dice: Dice) {
+    Box::pin(inflict(world, Kind::LongSnapshot, &mut dice)).await;
+}
+
 /// Does it, and undoes it after a while.
 async fn inflict(world: &World, kind: Kind, dice: &mut Dice) {
     let slot = whose(world, kind, dice);
@@ -72,7 +77,7 @@ async fn inflict(world: &World, kind: Kind, dice: &mut Dice) {
         Kind::LateRenewal(stage, delay) => {
             connections::delay_renewal(world, slot, stage, delay.drawn(dice)).await;
         }
-        Kind::StoppedSequencer => places::stop_sequencer(world, slot, dice).await,
+        Kind::LateStep => places::delay_step(world, slot, dice).await,
         Kind::Sequencers => places::sequence_out_of_turn(world, dice).await,
         Kind::HeldTransaction => transactions::hold(world, between(dice, 300, 2500)).await,
         Kind::MinuteHere => transactions::hold(world, MINUTE).await,

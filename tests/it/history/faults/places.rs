@@ -15,7 +15,7 @@ const TURN: Duration = Duration::from_secs(2);
 const ENDED: Duration = Duration::from_millis(1500);
 
 /// Holds up a step of a sequencer: it is one statement, so that nobody waits for it who would take the turn.
-pub(super) async fn stop_sequencer(world: &World, slot: &Slot, dice: &mut Dice) {
+pub(super) async fn delay_step(world: &World, slot: &Slot, dice: &mut Dice) {
     let duration = between(dice, 100, if world.long { 3000 } else { 1500 });
     slot.proxy.hold_up(Snag::Steps(duration), TURN).await;
     // Whoever comes next is not held up.
