@@ -87,8 +87,8 @@ fn streams(server: &Process, data: &Path, client: &Runtime, name: &str, table: &
         }));
     }
     let (server_took, client_took) = (
-        server.processor_time() - before.0,
-        processor_time("self") - before.1,
+        server.processor_time().saturating_sub(before.0),
+        processor_time("self").saturating_sub(before.1),
     );
     let rate = median(rates);
     let what = format!("P8 {name}: one stream from the floor");

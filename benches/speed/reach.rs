@@ -14,7 +14,7 @@ use token_authority::{
         revocation_service_client::RevocationServiceClient, revocation_subject::Subject,
     },
 };
-use tokio::{runtime::Runtime, sync::Barrier};
+use tokio::{runtime::Runtime, sync::Barrier, task::JoinSet};
 
 use crate::{
     database::{Database, Engine},
@@ -81,7 +81,8 @@ async fn revoke(
     let mut subscriber = Subscriber::open(watched, token, "").await;
     subscriber.catch_up().await;
     let total = callers * each;
-    let receiving = tokio::spawn(async move {
+    let mut receiving = JoinSet::new();
+    receiving.spawn(async move {
         let mut received = HashMap::new();
         while received.len() < total {
             let told = subscriber.next().await;
@@ -91,15 +92,13 @@ async fn revoke(
         }
         received
     });
-    let begin = Arc::new(Barrier::new(callers));
-    let calling: Vec<_> = (0..callers)
-        .map(|_| tokio::spawn(call(called, token.to_owned(), each, Arc::clone(&begin))))
-        .collect();
-    let mut effects = Vec::new();
-    for calling in calling {
-        effects.extend(calling.await.unwrap());
+    let start = Arc::new(Barrier::new(callers));
+    let mut calling = JoinSet::new();
+    for _ in 0..callers {
+        calling.spawn(call(called, token.to_owned(), each, Arc::clone(&start)));
     }
-    let received: HashMap<u64, Timestamp> = receiving.await.unwrap();
+    let effects: Vec<_> = calling.join_all().await.into_iter().flatten().collect();
+    let received: HashMap<u64, Timestamp> = receiving.join_all().await.remove(0);
     let to_subscriber = |effect: &RevocationEffect| {
         let time = effect.commit_time.unwrap();
         let micros = time.seconds * 1_000_000 + i64::from(time.nanos / 1000);
@@ -117,10 +116,10 @@ async fn call(
     address: SocketAddr,
     token: String,
     count: usize,
-    begin: Arc<Barrier>,
+    start: Arc<Barrier>,
 ) -> Vec<(RevocationEffect, f64)> {
     let mut client = RevocationServiceClient::new(connect(address).await);
-    begin.wait().await;
+    start.wait().await;
     let mut effects = Vec::with_capacity(count);
     for _ in 0..count {
         let request = some_revocation();

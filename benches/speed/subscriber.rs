@@ -144,12 +144,12 @@ impl<'a> Iterator for Fields<'a> {
         }
         let tag = self.number();
         let number = self.number();
-        let value = if tag & 7 == 0 {
-            Value::Number(number)
-        } else {
+        let value = if tag & 7 == 2 {
             let (bytes, rest) = self.0.split_at(usize::try_from(number).unwrap());
             self.0 = rest;
             Value::Bytes(bytes)
+        } else {
+            Value::Number(number)
         };
         Some((tag >> 3, value))
     }

@@ -110,10 +110,9 @@ fn pack(entry: &Entry, before: Timestamp, spaces: &mut Vec<SpaceId>, bytes: &mut
     if !usual {
         span(bytes, entry.create_time, entry.forget_time);
     }
-    for moment in [decision.sessions_until, decision.effective_time] {
-        if let Some(moment) = moment {
-            span(bytes, entry.create_time, moment);
-        }
+    let rare = [decision.sessions_until, decision.effective_time];
+    for moment in rare.into_iter().flatten() {
+        span(bytes, entry.create_time, moment);
     }
 }
 

@@ -1,6 +1,8 @@
 //! A page of the log as one value: were every entry a row with a value for each column, that would cost more than all that is
 //! done with it afterwards.
 
+use std::num::ParseIntError;
+
 use super::{kind, place, reason, subject};
 use crate::{
     clock::Timestamp,
@@ -51,26 +53,30 @@ fn entry(text: &str) -> Option<Entry> {
         kind,
         subject,
         space_id: space_id.map(SpaceId::known),
-        sessions_until: moment(next()?)?,
-        effective_time: moment(next()?)?,
+        sessions_until: rare_moment(next()?).ok()?,
+        effective_time: rare_moment(next()?).ok()?,
         reason,
     };
     let entry = Entry {
         event_id,
         position,
         decision,
-        create_time: moment(next()?)??,
-        forget_time: moment(next()?)??,
+        create_time: moment(next()?).ok()?,
+        forget_time: moment(next()?).ok()?,
     };
     next().is_none().then_some(entry)
 }
 
+fn moment(text: &str) -> Result<Timestamp, ParseIntError> {
+    text.parse().map(Timestamp::from_micros)
+}
+
 /// A moment, or none where there is nothing.
-fn moment(text: &str) -> Option<Option<Timestamp>> {
-    if text.is_empty() {
-        return Some(None);
-    }
-    Some(Some(Timestamp::from_micros(text.parse().ok()?)))
+fn rare_moment(text: &str) -> Result<Option<Timestamp>, ParseIntError> {
+    Some(text)
+        .filter(|text| !text.is_empty())
+        .map(moment)
+        .transpose()
 }
 
 #[cfg(test)]
