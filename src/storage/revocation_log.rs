@@ -342,7 +342,7 @@ pub async fn find_each(
                 "space_id": space.map_or("", SpaceId::as_str),
             })
         });
-    let wanted = serde_json::Value::from_iter(wanted).to_string();
+    let wanted = wanted.collect::<serde_json::Value>().to_string();
     let values: [Value; 2] = [wanted.into(), since.micros().into()];
     let rows = db.query_all_raw(statement(db, sql, values)).await?;
     let mut first: HashMap<usize, Found> = HashMap::new();

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One thing done.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Done<'a> {
     /// What, for example `api_key.rotate`.
     pub action: &'static str,

@@ -50,7 +50,7 @@ pub async fn insert(transaction: &Transaction, events: &[&Event]) -> Result<()> 
     let names: Vec<&str> = WRITTEN.iter().map(|(name, _)| *name).collect();
     let (columns, given) = (names.join(", "), given_rows(transaction, WRITTEN));
     let sql = format!("INSERT INTO audit_events ({columns}) SELECT {columns} FROM {given}");
-    let rows = serde_json::Value::from_iter(events.iter().map(|event| as_json(event)));
+    let rows: serde_json::Value = events.iter().map(|event| as_json(event)).collect();
     execute(transaction, sql, [rows.to_string().into()]).await?;
     transaction.note_audit_event();
     Ok(())
