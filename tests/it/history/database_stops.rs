@@ -7,16 +7,18 @@ use tokio::time::Instant;
 
 use super::{
     SEED,
-    calls::Means,
+    calls::{Means, PAUSE},
     dice, judge, live_through,
     record::{Fault, Span},
     world::World,
 };
-use crate::support::{At, Cluster, Count, Dice, OwnPostgres, STANDING, eventually};
+use crate::support::{At, Cluster, Count, Dice, OwnPostgres, STANDING};
 
 const STOPS: Count = Count { quick: 4, full: 25 };
 /// How long PostgreSQL is away, in milliseconds at most: for longer than a lease lasts, or not.
 const AWAY: u64 = 5000;
+/// By when all is well again, even where the machine is busy.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// For how long all goes well before it stops, in milliseconds at most.
 const WELL: u64 = 1500;
 
@@ -75,12 +77,17 @@ async fn recover(world: &World) -> Duration {
 }
 
 async fn is_well(world: &World, at: &At) {
-    eventually(&format!("{} is well again", at.name), async || {
-        let Some(key) = world.make_key(at, &world.users[0]).await else {
-            return false;
-        };
-        let place = world.revoke(at, &Means::RevokeToken(key), true).await;
-        place.is_some_and(|place| place.effective)
-    })
-    .await;
+    let revoking = async {
+        loop {
+            if let Some(key) = world.make_key(at, &world.users[0]).await
+                && let Some(place) = world.revoke(at, &Means::RevokeToken(key), true).await
+                && place.effective
+            {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let revoked = tokio::time::timeout(PATIENCE, revoking).await;
+    revoked.unwrap_or_else(|_| panic!("{} is not well again", at.name));
 }
