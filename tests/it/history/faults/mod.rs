@@ -16,7 +16,7 @@ use tokio::{sync::MutexGuard, time::Instant};
 
 pub(super) use self::{
     kind::{Hand, Kind},
-    transactions::{measure, prepare},
+    transactions::{last_place, measure, prepare},
 };
 use super::{
     record::{Fault, Span},

@@ -115,3 +115,19 @@ pub(in crate::history) async fn measure(world: &World, flood: i64) {
         flood,
     });
 }
+
+/// The place of the last entry once each has one, however long that takes.
+pub(in crate::history) async fn last_place(world: &World) -> u64 {
+    let mut connection = postgres(&world.cluster.database).await.unwrap();
+    let sql = "SELECT (SELECT count(*) FROM revocation_inbox), (SELECT max(position) FROM revocation_log)";
+    loop {
+        let (waiting, head): (i64, i64) = sqlx::query_as(sql)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        if waiting == 0 {
+            return u64::try_from(head).unwrap();
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
