@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
+use super::{Shared, cursor::LogIdentity};
 use crate::{
     clock::boottime,
     domain::{
@@ -24,7 +24,10 @@ use crate::{
         revocation::Position,
     },
     error::Result,
-    storage::{Engine, Pool, replica_leases},
+    storage::{
+        Engine, Pool,
+        replica_leases::{self, Looked},
+    },
 };
 
 /// How often the leases are looked at while somebody waits.
@@ -60,7 +63,14 @@ pub(super) struct Barrier {
     waiting: AtomicUsize,
     wake: Notify,
     /// The leases of the others, as last seen.
-    others: watch::Sender<lease::Barrier>,
+    others: watch::Sender<Others>,
+}
+
+#[derive(Debug)]
+struct Others {
+    barrier: lease::Barrier,
+    /// What the log was called then.
+    log: Option<LogIdentity>,
 }
 
 /// How far an entry has reached.
@@ -81,7 +91,10 @@ impl Barrier {
             own: Mutex::new(own),
             waiting: AtomicUsize::new(0),
             wake: Notify::new(),
-            others: watch::Sender::new(lease::Barrier::new(Terms::STANDARD)),
+            others: watch::Sender::new(Others {
+                barrier: lease::Barrier::new(Terms::STANDARD),
+                log: None,
+            }),
         }
     }
 
@@ -95,10 +108,11 @@ impl Barrier {
     }
 }
 
-/// Waits until every other server has applied what is at `position`, and this one, of which `here` tells; and says how far it
-/// has come.
+/// Waits until every other server has applied what is at `position` of `log`, and this one, of which `here` tells; and says how
+/// far it has come.
 pub(super) async fn reach(
     shared: &Shared,
+    log: LogIdentity,
     position: Position,
     here: impl Future<Output = bool>,
     until: Instant,
@@ -116,11 +130,12 @@ pub(super) async fn reach(
     barrier.wake.notify_one();
     let mut others = barrier.others.subscribe();
     let reached = async {
-        let reached = others.wait_for(|others| others.is_reached(position));
-        matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)))
+        let reached = others.wait_for(|others| others.barrier.is_reached(position));
+        // A log that has begun anew is beyond that place, too, and may lack what was there.
+        matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(others)) if others.log == Some(log))
     };
     let (here, reached) = tokio::join!(here, reached);
-    let standing = barrier.others.borrow().standing(position);
+    let standing = barrier.others.borrow().barrier.standing(position);
     Reach {
         applied: standing.applied + usize::from(here),
         total: standing.replicas + 1,
@@ -188,15 +203,20 @@ impl Observer {
     async fn look(&self) -> Result<()> {
         let barrier = &self.shared.barrier;
         loop {
-            let (head, mut leases) = replica_leases::look(&self.connection).await?;
+            let Looked {
+                log,
+                head,
+                mut leases,
+            } = replica_leases::look(&self.connection).await?;
             // Not before they were read: until then one may have been renewed.
             let now = boottime();
             let own = barrier.own();
             leases.retain(|lease| lease.id != own);
-            barrier
-                .others
-                .send_modify(|others| others.observe(now, head, &leases));
-            let verdict = barrier.others.borrow().verdict(now, head);
+            barrier.others.send_modify(|others| {
+                others.barrier.observe(now, head, &leases);
+                others.log = Some(LogIdentity(log));
+            });
+            let verdict = barrier.others.borrow().barrier.verdict(now, head);
             match verdict {
                 Verdict::Waiting(silent) if !silent.is_empty() => self.fence(&silent).await?,
                 Verdict::Waiting(_) | Verdict::Reached => return Ok(()),
@@ -232,9 +252,10 @@ pub(super) async fn replicas(shared: &Shared) -> Result<Vec<Replica>> {
         }]);
     }
     let names = replica_leases::names(shared.db.reader()).await?;
-    let (head, leases) = replica_leases::look(shared.db.reader()).await?;
+    let Looked { head, leases, .. } = replica_leases::look(shared.db.reader()).await?;
     let now = boottime();
     let others = shared.barrier.others.borrow();
+    let others = &others.barrier;
     let replica = |lease: lease::LeaseRow| Replica {
         this: lease.id == own,
         name: names.get(&lease.id).cloned().unwrap_or_default(),

@@ -182,7 +182,7 @@ impl Pending {
         }
         let log = self.shared.identity();
         let mut reach = match position {
-            Some(position) => self.reach(position, until.effective).await,
+            Some(position) => self.reach(log, position, until.effective).await,
             None => Reach::default(),
         };
         // A log that has begun anew meanwhile is beyond that place, too, and may lack what was there.
@@ -195,12 +195,12 @@ impl Pending {
     }
 
     /// Waits for this server to have applied it, and for every other one.
-    async fn reach(&self, position: Position, until: Instant) -> Reach {
+    async fn reach(&self, log: LogIdentity, position: Position, until: Instant) -> Reach {
         let mut place = self.shared.place.subscribe();
         let here = place.wait_for(|place| *place >= position);
         let here = tokio::time::timeout_at(until, here);
         let here = async { matches!(here.await, Ok(Ok(_))) };
-        barrier::reach(&self.shared, position, here, until).await
+        barrier::reach(&self.shared, log, position, here, until).await
     }
 
     fn describe(

@@ -46,6 +46,14 @@ impl ScanBound {
         }
     }
 
+    /// Of the rows from the bound on, all up to those of `xid` were moved, and there are more behind them.
+    pub(super) fn moved_through(&mut self, xid: i64) {
+        // Not beyond what was running: it may still commit rows with a smaller number.
+        if let Some(oldest) = self.oldest_running {
+            self.low = self.low.max(oldest.min(xid));
+        }
+    }
+
     /// It is not known any more what was moved.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
@@ -86,6 +94,20 @@ mod tests {
         assert_eq!(bound.low(), 7);
         bound.found_empty();
         assert_eq!(bound.low(), 9);
+    }
+
+    #[test]
+    fn in_a_backlog_it_rises_with_what_was_moved_and_never_beyond_what_was_running() {
+        let mut bound = raised_to(7);
+        bound.moved_through(50);
+        assert_eq!(bound.low(), 7, "it is not known what is running");
+        bound.running(40, NOW);
+        bound.moved_through(30);
+        assert_eq!(bound.low(), 30);
+        bound.moved_through(50);
+        assert_eq!(bound.low(), 40);
+        bound.moved_through(20);
+        assert_eq!(bound.low(), 40);
     }
 
     #[test]

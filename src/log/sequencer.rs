@@ -76,12 +76,13 @@ impl Sequencer {
         loop {
             self.renew_bound().await?;
             match revocation_log::sequence(&self.connection, self.bound.low(), BATCH).await {
-                Ok(Sequenced::Moved { rows, emptied }) => {
+                Ok(Sequenced::Moved { rows, through }) => {
                     self.tell(rows);
-                    if emptied {
+                    let Some(through) = through else {
                         self.bound.found_empty();
                         return Ok(());
-                    }
+                    };
+                    self.bound.moved_through(through);
                 }
                 Ok(Sequenced::OtherTimeline) => {
                     if !self.begin_on_this_timeline().await? {

@@ -102,12 +102,12 @@ pub(super) async fn require_alone(db: &Database) -> Result<()> {
     if db.engine() == Engine::Sqlite {
         return Ok(());
     }
-    let (_, before) = replica_leases::look(db.reader()).await?;
+    let before = replica_leases::look(db.reader()).await?.leases;
     if before.iter().all(|lease| lease.fenced) {
         return Ok(());
     }
     sleep(RENEWED_EVERY * 3).await;
-    let (_, after) = replica_leases::look(db.reader()).await?;
+    let after = replica_leases::look(db.reader()).await?.leases;
     if after.iter().any(|lease| !before.contains(lease)) {
         return Err(Error::internal("a server runs over this database"));
     }

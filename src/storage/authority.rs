@@ -104,7 +104,7 @@ pub async fn set_timeline(db: &impl ConnectionTrait, timeline: i64) -> Result<()
     Ok(())
 }
 
-fn identity(column: &str) -> Result<[u8; 16]> {
+pub(super) fn identity(column: &str) -> Result<[u8; 16]> {
     let identity = u128::from_str_radix(column, 16)
         .map_err(|error| Error::internal("the log's identity cannot be read").because(error))?;
     Ok(identity.to_be_bytes())

@@ -6,11 +6,14 @@ use std::collections::HashMap;
 
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
-use super::statement::{execute, statement};
+use super::{
+    authority,
+    statement::{execute, statement},
+};
 use crate::{
     clock::Timestamp,
     domain::{ids::ReplicaId, lease::LeaseRow, revocation::Position},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// Opens a lease under which nothing is applied yet; once, under one id.
@@ -59,17 +62,34 @@ pub async fn forget(db: &impl ConnectionTrait, until: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Every lease, and the head of the log at the same moment. None is left out because it looks old.
-pub async fn look(db: &impl ConnectionTrait) -> Result<(Position, Vec<LeaseRow>)> {
-    let sql = "SELECT head, replica_id, beat, applied, fence_time FROM \
-               (SELECT coalesce(max(position), 0) AS head FROM revocation_log) AS log \
+/// What there was at one moment.
+#[derive(Debug)]
+pub struct Looked {
+    /// What the log was called; another name means another log.
+    pub log: [u8; 16],
+    /// Its head.
+    pub head: Position,
+    /// Every lease. None is left out because it looks old.
+    pub leases: Vec<LeaseRow>,
+}
+
+/// Looks at the leases and the log.
+pub async fn look(db: &impl ConnectionTrait) -> Result<Looked> {
+    let sql = "SELECT log_identity, head, replica_id, beat, applied, fence_time FROM \
+               (SELECT log_identity, (SELECT coalesce(max(position), 0) FROM revocation_log) AS head \
+                FROM authority WHERE authority_id = 1) AS log \
                LEFT JOIN replica_leases ON true";
     let rows = Row::find_by_statement(statement(db, sql, []))
         .all(db)
         .await?;
-    let head = rows.first().map(|row| row.head).unwrap_or_default();
-    let leases = rows.into_iter().filter_map(Row::lease).collect();
-    Ok((Position(number(head)), leases))
+    let first = rows
+        .first()
+        .ok_or_else(|| Error::internal("the authority's row is missing"))?;
+    Ok(Looked {
+        log: authority::identity(&first.log_identity)?,
+        head: Position(number(first.head)),
+        leases: rows.into_iter().filter_map(Row::lease).collect(),
+    })
 }
 
 /// What people know the servers by.
@@ -85,6 +105,7 @@ pub async fn names(db: &impl ConnectionTrait) -> Result<HashMap<ReplicaId, Strin
 
 #[derive(Debug, FromQueryResult)]
 struct Row {
+    log_identity: String,
     head: i64,
     replica_id: Option<String>,
     beat: Option<i64>,

@@ -161,8 +161,8 @@ pub async fn take_turn(db: &impl ConnectionTrait, turn: Turn) -> Result<bool> {
 /// What came of [`sequence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sequenced {
-    /// So many rows were moved; `emptied` where no others were seen.
-    Moved { rows: u64, emptied: bool },
+    /// So many rows were moved. Where there may be others: all up to those of the transaction `through` were.
+    Moved { rows: u64, through: Option<i64> },
     /// Another server has the turn.
     NotOurTurn,
     /// PostgreSQL is on another timeline than the log was: it may have lost its end, and nothing is moved.
@@ -188,7 +188,7 @@ pub async fn sequence(db: &impl ConnectionTrait, low: i64, limit: u32) -> Result
                            {COLUMNS} FROM taken
                     RETURNING position)
          SELECT (SELECT taken FROM turn) AS taken, coalesce((SELECT same FROM known), false) AS same,
-                (SELECT count(*) FROM next) AS seen, count(*) AS moved,
+                (SELECT count(*) FROM next) AS seen, (SELECT max(xid) FROM next) AS through, count(*) AS moved,
                 CASE WHEN count(*) > 0 THEN pg_notify($4, '')::text END AS told
          FROM placed"
     );
@@ -211,7 +211,9 @@ pub async fn sequence(db: &impl ConnectionTrait, low: i64, limit: u32) -> Result
         rows: u64::try_from(moved).unwrap_or_default(),
         // By what was seen, not by what was moved: rows that another server had just moved were seen as well, and others may
         // have been behind them.
-        emptied: seen < i64::from(limit),
+        through: row
+            .try_get::<Option<i64>>("", "through")?
+            .filter(|_| seen == i64::from(limit)),
     })
 }
 
