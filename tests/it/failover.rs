@@ -14,7 +14,8 @@ use tonic::{Code, Response, Status};
 
 use crate::support::{
     At, Cluster, Dice, Load, Operator, OwnPostgres, PASSWORD, Proxy, STANDING, Watching, Weather,
-    as_caller, events_of, eventually, introspect, password_request, reason, revocation_of, spawn,
+    as_caller, events_of, eventually, introspect, password_request, reason, revocation_of, span,
+    spawn,
 };
 
 /// Entries that the standby will not have.
@@ -317,6 +318,49 @@ async fn a_server_whose_lease_was_lost_in_a_failover_calls_nothing_good_that_oth
             Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// It has its place and waits for the other servers when the primary is lost, and it too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_that_a_failover_loses_is_not_called_effective() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    let (cluster, admin) = servers_over(&pair).await;
+    let servers = cluster.running();
+    let token = sign_in(&servers[0], "ann").await;
+    pair.lose_what_follows().await;
+    let mut primary = connect(&pair.primary).await;
+    let entries = "SELECT count(*) FROM revocation_log";
+    let before = count(&mut primary, entries).await;
+    // Nobody can say how far the log is applied, and nobody's lease can be taken away.
+    let mut holding = primary.begin().await.unwrap();
+    let hold = sqlx::query("SELECT FROM replica_leases FOR UPDATE");
+    hold.execute(&mut *holding).await.unwrap();
+    let request = proto::CreateRevocationRequest {
+        wait: span(20),
+        ..revocation_of(session(&token), "acme")
+    };
+    let mut client = RevocationServiceClient::new(servers[0].channel.clone());
+    let revoking = client.create_revocation(as_caller(&admin, request));
+    let losing = async {
+        let mut looking = connect(&pair.primary).await;
+        eventually("it has its place", async || {
+            count(&mut looking, entries).await > before
+        })
+        .await;
+        pair.fail_over(&cluster);
+    };
+    let (revoked, ()) = tokio::join!(revoking, losing);
+    let effect = revoked.unwrap().into_inner().effect.unwrap();
+    assert_eq!(effect.effective, Some(false), "{effect:?}");
+    let refused = reach(&servers[0], &admin, &effect.cursor).await;
+    assert_eq!(reason(&refused.unwrap_err()), "CURSOR_FOREIGN");
+    assert!(is_active(&servers[1], &admin, &token.access_token).await);
+    revoke(&servers[0], &admin, session(&token)).await;
+    for at in &servers {
+        assert!(!is_active(at, &admin, &token.access_token).await);
     }
 }
 
