@@ -182,7 +182,7 @@ async fn a_revocation_waits_for_a_server_that_was_killed_and_for_no_longer_than_
     let took = begun.elapsed();
     assert_eq!(effect.effective, Some(true));
     assert_eq!((effect.replicas_applied, effect.replicas_total), (1, 1));
-    eprintln!("effective {took:?} after its call, with a server that was killed");
+    assert!(took < Duration::from_millis(2525 + 500), "{took:?}");
     assert!(list(&server, &admin).await[1].fenced);
     server.stop().await;
 }
