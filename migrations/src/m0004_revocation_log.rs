@@ -30,8 +30,9 @@ impl MigrationTrait for Migration {
                 .get_connection()
                 .execute_unprepared(VACUUM_INBOX_OFTEN)
                 .await?;
+            manager.create_index(by_subject("revocation_inbox")).await?;
         }
-        manager.create_index(log_by_subject()).await?;
+        manager.create_index(by_subject("revocation_log")).await?;
         manager.create_table(rotated_tokens()).await?;
         manager.create_index(rotated_tokens_by_forget_time()).await
     }
@@ -77,10 +78,10 @@ fn log_numbered_by_the_sequencer() -> TableCreateStatement {
 }
 
 /// Whoever revokes what is already revoked looks for the first time.
-fn log_by_subject() -> IndexCreateStatement {
+fn by_subject(table: &'static str) -> IndexCreateStatement {
     Index::create()
-        .name("revocation_log_subject_idx")
-        .table("revocation_log")
+        .name(format!("{table}_subject_idx"))
+        .table(table)
         .col("subject_id")
         .col("subject_kind")
         .take()

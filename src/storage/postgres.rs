@@ -118,6 +118,10 @@ fn connect_options(
                 "default_transaction_read_only",
                 settings.read_only.to_string(),
             ),
+            // A plan that was made while a table was small is kept while the table grows: look-ups are by an index from the
+            // beginning, and none of them is worth compiling.
+            ("enable_seqscan", "off".to_owned()),
+            ("jit", "off".to_owned()),
         ])
         .disable_statement_logging())
 }

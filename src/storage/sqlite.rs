@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 
 const READERS: u32 = 4;
 
+/// Rows that a query gets ready before it waits for somebody to take them: a whole batch, so that the thread is woken once.
+const ROWS_AHEAD: usize = 1000;
+
 /// UNAVAILABLE where there is no such file: whoever only reads makes none.
 pub(super) fn require_file(path: &Path) -> Result<()> {
     // It is not opened: SQLite would lose its locks on it when it is closed again.
@@ -73,6 +76,7 @@ fn options(path: &Path, settings: &DatabaseSettings) -> SqliteConnectOptions {
         .filename(path)
         .foreign_keys(true)
         .busy_timeout(settings.lock_timeout)
+        .row_buffer_size(ROWS_AHEAD)
         .disable_statement_logging()
 }
 

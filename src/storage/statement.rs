@@ -1,9 +1,10 @@
 //! Statements that are written out, with their values beside them. Both engines take `$1`.
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
+use serde::Serialize;
 
 use super::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Which engine a connection is of.
 pub fn engine_of(db: &impl ConnectionTrait) -> Engine {
@@ -43,13 +44,20 @@ pub(super) fn given_rows(db: &impl ConnectionTrait, columns: &[(&str, &str)]) ->
     match engine_of(db) {
         Engine::Sqlite => {
             let read = listed(|(name, _)| format!("value ->> '{name}' AS {name}"));
-            format!("(SELECT {read} FROM json_each($1)) AS given")
+            format!("(SELECT {read} FROM jsonb_each($1)) AS given")
         }
         Engine::Postgres => {
             let typed = listed(|(name, kind)| format!("{name} {kind}"));
             format!("json_to_recordset($1::json) AS given ({typed})")
         }
     }
+}
+
+/// The value of [`given_rows`]: each row has a field for each column.
+pub(super) fn rows(rows: &[impl Serialize]) -> Result<Value> {
+    let rows = serde_json::to_string(rows);
+    let rows = rows.map_err(|error| Error::internal("rows cannot be written").because(error))?;
+    Ok(rows.into())
 }
 
 /// How a row is locked until the transaction is over. `SQLite` has one writer, which is the transaction: it locks nothing.

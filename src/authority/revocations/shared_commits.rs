@@ -125,14 +125,12 @@ impl Committer {
             Engine::Sqlite => 1,
             Engine::Postgres => COMMITS,
         }));
-        let mut batch = Vec::with_capacity(BATCH);
         while let Ok(turn) = Arc::clone(&commits).acquire_owned().await
-            && let Some(taken @ 1..) = stop
-                .run_until_cancelled(receiver.recv_many(&mut batch, BATCH))
-                .await
+            && let Some(Some(batch)) = stop.run_until_cancelled(together(&mut receiver)).await
         {
-            self.shared.record(u32::try_from(taken).unwrap_or(u32::MAX));
-            let (committer, batch) = (Arc::clone(&self), batch.drain(..taken).collect());
+            self.shared
+                .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+            let committer = Arc::clone(&self);
             self.tasks.spawn(async move {
                 committer.commit(batch).await;
                 drop(turn);
@@ -217,6 +215,24 @@ impl Committer {
         };
         Ended { pending, reason }
     }
+}
+
+/// Those that come at the same time as the next one; none where nobody comes any more. While others keep arriving they are let
+/// in, and no longer: nobody waits for who may not come.
+async fn together(receiver: &mut mpsc::Receiver<Waiting>) -> Option<Vec<Waiting>> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut taken = receiver.recv_many(&mut batch, BATCH).await;
+    while taken > 0 && batch.len() < BATCH {
+        tokio::task::yield_now().await;
+        taken = 0;
+        while batch.len() < BATCH
+            && let Ok(waiting) = receiver.try_recv()
+        {
+            batch.push(waiting);
+            taken += 1;
+        }
+    }
+    (!batch.is_empty()).then_some(batch)
 }
 
 /// What ends a session or token.

@@ -1,0 +1,141 @@
+//! What writers append.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, Value};
+use serde::Serialize;
+
+use super::{COLUMNS, kind_column};
+use crate::{
+    clock::Timestamp,
+    domain::{
+        ids::{EventId, SpaceId},
+        revocation::{Decision, Position},
+    },
+    error::{Error, Result},
+    storage::{
+        Engine,
+        statement::{engine_of, execute, given_rows, rows, statement},
+    },
+};
+
+/// What is to be appended: a decision under the id of its entry.
+pub type Appended<'a> = (&'a EventId, &'a Decision);
+
+/// Appends decisions in the caller's transaction, in order, and says how they are dated.
+///
+/// Where the clock stands behind the newest entry, they are dated as that one is, and are remembered as long from there: what
+/// they kill may have been issued before the clock was set back.
+pub async fn append(
+    db: &impl ConnectionTrait,
+    appended: &[Appended<'_>],
+    create_time: Timestamp,
+    remembered: Duration,
+) -> Result<Timestamp> {
+    let (table, later) = match engine_of(db) {
+        Engine::Sqlite => ("revocation_log", "max"),
+        Engine::Postgres => ("revocation_inbox", "greatest"),
+    };
+    let newest = "(SELECT coalesce(max(create_time), 0) FROM
+                   (SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1) AS newest)";
+    let given = given_rows(
+        db,
+        &[
+            ("event_id", "text"),
+            ("kind", "smallint"),
+            ("subject_kind", "text"),
+            ("subject_id", "text"),
+            ("space_id", "text"),
+            ("sessions_until", "bigint"),
+            ("effective_time", "bigint"),
+            ("reason", "smallint"),
+        ],
+    );
+    let insert = format!(
+        "INSERT INTO {table} ({COLUMNS})
+         SELECT event_id, kind, subject_kind, subject_id, space_id, sessions_until, effective_time,
+                {later}($2, {newest}), {later}($2, {newest}) + $3, reason FROM {given}"
+    );
+    let entries: Vec<Written<'_>> = appended.iter().map(Written::from).collect();
+    let remembered = i64::try_from(remembered.as_micros()).unwrap_or(i64::MAX);
+    let values: [Value; 3] = [
+        rows(&entries)?,
+        create_time.micros().into(),
+        remembered.into(),
+    ];
+    let dated = match engine_of(db) {
+        Engine::Sqlite => {
+            execute(db, insert, values).await?;
+            // Nobody else writes.
+            let last = "SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1";
+            db.query_one_raw(statement(db, last, [])).await?
+        }
+        Engine::Postgres => {
+            let dated = format!(
+                "WITH appended AS ({insert} RETURNING create_time)
+                 SELECT max(create_time) AS create_time FROM appended"
+            );
+            db.query_one_raw(statement(db, dated, values)).await?
+        }
+    };
+    let dated = dated.ok_or_else(|| Error::internal("nothing was appended"))?;
+    Ok(Timestamp::from_micros(dated.try_get("", "create_time")?))
+}
+
+/// An entry as it is given to the database.
+#[derive(Serialize)]
+struct Written<'a> {
+    event_id: &'a str,
+    kind: i16,
+    subject_kind: &'a str,
+    subject_id: &'a str,
+    space_id: &'a str,
+    sessions_until: Option<i64>,
+    effective_time: Option<i64>,
+    reason: i32,
+}
+
+impl<'a> From<&Appended<'a>> for Written<'a> {
+    fn from((event_id, decision): &Appended<'a>) -> Self {
+        let (subject_kind, subject_id) = decision.subject.kind_and_id();
+        Self {
+            event_id: event_id.as_str(),
+            kind: kind_column(decision.kind),
+            subject_kind,
+            subject_id,
+            space_id: decision.space_id.as_ref().map_or("", SpaceId::as_str),
+            sessions_until: decision.sessions_until.map(Timestamp::micros),
+            effective_time: decision.effective_time.map(Timestamp::micros),
+            reason: decision.reason as i32,
+        }
+    }
+}
+
+/// Writes an entry at a place of its own: the first one of a log that begins anew.
+pub async fn append_at(
+    db: &impl ConnectionTrait,
+    position: Position,
+    event_id: &EventId,
+    decision: &Decision,
+    create_time: Timestamp,
+    forget_time: Timestamp,
+) -> Result<()> {
+    let (subject_kind, subject_id) = decision.subject.kind_and_id();
+    let sql = "INSERT INTO revocation_log \
+               (position, event_id, kind, subject_kind, subject_id, create_time, forget_time, reason) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let values: [Value; 8] = [
+        i64::try_from(position.0).unwrap_or(i64::MAX).into(),
+        event_id.as_str().into(),
+        kind_column(decision.kind).into(),
+        subject_kind.into(),
+        subject_id.into(),
+        create_time.micros().into(),
+        forget_time.micros().into(),
+        i16::try_from(decision.reason as i32)
+            .unwrap_or_default()
+            .into(),
+    ];
+    execute(db, sql, values).await?;
+    Ok(())
+}
