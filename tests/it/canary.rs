@@ -136,8 +136,14 @@ impl io::Write for Logged {
 /// Every audit event, with its columns of text.
 async fn audit_events(server: &Server) -> Vec<String> {
     let db = server.authority.db.reader();
-    let sql = "SELECT space_id || actor_user_id || action || resource_id || error_reason || client_address \
-               || request_id || CAST(details AS text) FROM audit_events";
+    let from = |table| {
+        format!(
+            "SELECT space_id || actor_user_id || action || resource_id || error_reason || client_address
+                    || request_id || CAST(details AS text) FROM {table}"
+        )
+    };
+    let (waiting, chained) = (from("audit_inbox"), from("audit_events"));
+    let sql = format!("{waiting} UNION ALL {chained}");
     let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql));
     let rows = rows.await.unwrap();
     rows.iter()

@@ -17,7 +17,7 @@ const BATCH: usize = 512;
 /// Keeps it until `stop`, and a last time then.
 pub async fn keep(authority: Arc<Authority>, stop: CancellationToken) {
     let pause = match authority.db.engine() {
-        // What is committed is chained with it; what is left is a database made by an older version.
+        // What is committed is chained with it: only what more than a step wrote is left.
         Engine::Sqlite => Duration::from_secs(1),
         Engine::Postgres => Duration::from_millis(100),
     };

@@ -1,10 +1,11 @@
 //! The chain as it is remembered: a place and a digest in each event's row, and the sealed head in the row of `authority`.
 //!
-//! On SQLite events are chained when the transaction that wrote them is committed. On PostgreSQL that would make every writer
-//! wait for the one before it: they are chained afterwards, in batches, whoever comes first. A process that is stopped in
-//! between loses nothing: what is not chained yet is chained by the next step.
+//! On SQLite events leave the inbox for the chain when the transaction that wrote them is committed. On PostgreSQL that would
+//! make every writer wait for the one before it: they are chained afterwards, in batches, whoever comes first. A process that
+//! is stopped in between loses nothing: what is in the inbox is chained by the next step.
 
 use sea_orm::{ConnectionTrait, Value};
+use serde::Serialize;
 
 use super::{COLUMNS, Row};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     error::{Error, Result},
     storage::{
         Engine, Transaction,
-        statement::{engine_of, execute, statement},
+        statement::{engine_of, execute, given_rows, rows, statement},
     },
 };
 
@@ -33,22 +34,22 @@ pub enum Chained {
 
 /// Adds up to `limit` events to the chain, in the order of their ids, and seals its new end.
 pub async fn chain(transaction: &Transaction, key: &HeadKey, limit: u64) -> Result<Chained> {
-    let Some(sealed) = lock_head(transaction).await? else {
+    let Some((sealed, goes_on_beyond)) = lock_head(transaction).await? else {
         return Ok(Chained::Busy);
     };
-    if !key.accepts(&sealed) || goes_on_beyond(transaction, &sealed.head).await? {
+    if !key.accepts(&sealed) || goes_on_beyond {
         return Ok(Chained::HeadForged);
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM audit_events WHERE sequence IS NULL ORDER BY audit_event_id LIMIT {limit}"
+        "SELECT {COLUMNS}, NULL AS sequence, NULL AS digest FROM audit_inbox ORDER BY audit_event_id LIMIT {limit}"
     );
-    let rows = transaction
+    let found = transaction
         .query_all_raw(statement(transaction, sql, []))
         .await?;
     let mut head = sealed.head;
-    let mut links = Vec::with_capacity(rows.len());
+    let mut links = Vec::with_capacity(found.len());
     // What cannot be read was not written by us, and waits for somebody who looks at it.
-    for event in rows
+    for event in found
         .iter()
         .map(Row::read)
         .filter_map(|row| row.link().event)
@@ -64,47 +65,51 @@ pub async fn chain(transaction: &Transaction, key: &HeadKey, limit: u64) -> Resu
     Ok(Chained::Added(links.len()))
 }
 
-/// Whether an event has a place beyond the end: we have given it none.
-async fn goes_on_beyond(transaction: &Transaction, head: &Head) -> Result<bool> {
-    let sql = "SELECT 1 FROM audit_events WHERE sequence > $1 LIMIT 1";
-    let beyond = statement(transaction, sql, [number(head.sequence).into()]);
-    Ok(transaction.query_one_raw(beyond).await?.is_some())
+/// An event and its place, as they are given to the database.
+#[derive(Serialize)]
+struct Placed<'a> {
+    id: &'a str,
+    place: u64,
+    sha256: String,
 }
-
-/// Rows that are updated in one statement: few sizes, so that few statements are prepared.
-const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
 async fn put_in_place(transaction: &Transaction, links: &[(AuditEventId, Head)]) -> Result<()> {
-    let mut left = links;
-    for size in SIZES {
-        let whole = left.len() / size * size;
-        let (now, later) = left.split_at(whole);
-        for some in now.chunks(size) {
-            put_some_in_place(transaction, some).await?;
-        }
-        left = later;
-    }
-    Ok(())
-}
-
-async fn put_some_in_place(transaction: &Transaction, some: &[(AuditEventId, Head)]) -> Result<()> {
-    let mut values: Vec<Value> = Vec::with_capacity(3 * some.len());
-    let mut places = Vec::with_capacity(some.len());
-    for (id, head) in some {
-        let first = values.len() + 1;
-        places.push(format!("(${first}, ${}, ${})", first + 1, first + 2));
-        values.push(id.as_str().into());
-        values.push(number(head.sequence).into());
-        values.push(head.digest.as_bytes().to_vec().into());
-    }
-    let sql = format!(
-        "WITH link (id, place, sha) AS (VALUES {})
-         UPDATE audit_events SET sequence = link.place, digest = link.sha FROM link
-         WHERE audit_event_id = link.id AND sequence IS NULL",
-        places.join(", ")
+    let given = given_rows(
+        transaction,
+        &[("id", "text"), ("place", "bigint"), ("sha256", "text")],
     );
-    let touched = execute(transaction, sql, values).await?;
-    if touched == some.len() as u64 {
+    let chained = |digest: &str, from: &str| {
+        format!(
+            "INSERT INTO audit_events ({COLUMNS}, sequence, digest) SELECT {COLUMNS}, place, {digest} FROM {from}"
+        )
+    };
+    let placed: Vec<Placed<'_>> = links
+        .iter()
+        .map(|(id, head)| Placed {
+            id: id.as_str(),
+            place: head.sequence,
+            sha256: head.digest.to_string(),
+        })
+        .collect();
+    let placed = rows(&placed)?;
+    let touched = match engine_of(transaction) {
+        Engine::Sqlite => {
+            let waiting = format!("{given} JOIN audit_inbox ON audit_event_id = id");
+            let sql = chained("unhex(sha256)", &waiting);
+            execute(transaction, sql, [placed.clone()]).await?;
+            let sql =
+                format!("DELETE FROM audit_inbox WHERE audit_event_id IN (SELECT id FROM {given})");
+            execute(transaction, sql, [placed]).await?
+        }
+        Engine::Postgres => {
+            let sql = format!(
+                "WITH taken AS (DELETE FROM audit_inbox USING {given} WHERE audit_event_id = id RETURNING *) {}",
+                chained("decode(sha256, 'hex')", "taken")
+            );
+            execute(transaction, sql, [placed]).await?
+        }
+    };
+    if touched == links.len() as u64 {
         return Ok(());
     }
     Err(Error::internal(
@@ -112,18 +117,20 @@ async fn put_some_in_place(transaction: &Transaction, some: &[(AuditEventId, Hea
     ))
 }
 
-/// The end of the chain, kept from others until the transaction is over; none where another one has it. Writers of events
-/// never wait for it.
-async fn lock_head(transaction: &Transaction) -> Result<Option<SealedHead>> {
+/// The end of the chain, kept from others until the transaction is over, and whether an event has a place beyond it: we have
+/// given it none. Nothing where another one has it. Writers of events never wait for it.
+async fn lock_head(transaction: &Transaction) -> Result<Option<(SealedHead, bool)>> {
     let lock = match engine_of(transaction) {
         Engine::Sqlite => "",
         Engine::Postgres => " FOR UPDATE SKIP LOCKED",
     };
-    let sql = format!("{HEAD} WHERE authority_id = 1{lock}");
+    let beyond = "EXISTS (SELECT 1 FROM audit_events WHERE sequence > audit_sequence) AS beyond";
+    let sql = format!("SELECT {HEAD}, {beyond} FROM authority WHERE authority_id = 1{lock}");
     let row = transaction
         .query_one_raw(statement(transaction, sql, []))
         .await?;
-    row.as_ref().map(sealed_head).transpose()
+    row.map(|row| Ok((sealed_head(&row)?, row.try_get("", "beyond")?)))
+        .transpose()
 }
 
 async fn move_head(transaction: &Transaction, sealed: &SealedHead) -> Result<()> {
@@ -137,7 +144,7 @@ async fn move_head(transaction: &Transaction, sealed: &SealedHead) -> Result<()>
     Ok(())
 }
 
-const HEAD: &str = "SELECT audit_sequence, audit_digest, audit_hmac FROM authority";
+const HEAD: &str = "audit_sequence, audit_digest, audit_hmac";
 
 /// The head as it is stored. A digest of another length is none, and no seal fits it.
 fn sealed_head(row: &sea_orm::QueryResult) -> Result<SealedHead> {
@@ -158,7 +165,7 @@ fn sealed_head(row: &sea_orm::QueryResult) -> Result<SealedHead> {
 
 /// Whether every event is in the chain.
 pub async fn is_chained(db: &impl ConnectionTrait) -> Result<bool> {
-    let sql = "SELECT 1 FROM audit_events WHERE sequence IS NULL LIMIT 1";
+    let sql = "SELECT 1 FROM audit_inbox LIMIT 1";
     let row = db.query_one_raw(statement(db, sql, [])).await?;
     Ok(row.is_none())
 }
@@ -177,12 +184,9 @@ pub struct Ends {
 /// Where the chain ends now. One statement, so that head and events belong together while a server goes on writing.
 pub async fn ends(db: &impl ConnectionTrait) -> Result<Ends> {
     let sql = format!(
-        "{} WHERE authority_id = 1",
-        HEAD.replace(
-            " FROM",
-            ", (SELECT max(sequence) FROM audit_events) AS last,
-               (SELECT count(*) FROM audit_events WHERE sequence IS NULL) AS not_chained FROM"
-        )
+        "SELECT {HEAD}, (SELECT max(sequence) FROM audit_events) AS last,
+                (SELECT count(*) FROM audit_inbox) AS not_chained
+         FROM authority WHERE authority_id = 1"
     );
     let row = db.query_one_raw(statement(db, sql, [])).await?;
     let row = row.ok_or_else(|| Error::internal("the database is not an authority's"))?;
@@ -206,7 +210,7 @@ pub async fn links(
     // What somebody put at a place below the first is looked at, too.
     let after = after.map_or(i64::MIN, number);
     let sql = format!(
-        "SELECT {COLUMNS} FROM audit_events WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT {limit}"
+        "SELECT {COLUMNS}, sequence, digest FROM audit_events WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT {limit}"
     );
     let rows = db
         .query_all_raw(statement(db, sql, [after.into(), last.into()]))

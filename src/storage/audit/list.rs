@@ -10,7 +10,10 @@ use crate::{
         ids::{AuditEventId, SpaceId, UserId},
     },
     error::Result,
-    storage::statement::statement,
+    storage::{
+        Engine,
+        statement::{engine_of, statement},
+    },
 };
 
 /// An event, and where in the chain it stands.
@@ -68,9 +71,26 @@ pub async fn list(db: &impl ConnectionTrait, wanted: &Wanted) -> Result<Vec<Reco
         let place = [time.micros().into(), id.as_str().into()];
         conditions.narrow("(event_time, audit_event_id) < (?, ?)", place);
     }
+    // Each by itself, so that each is read in order and no further than the page; in one statement, so that what is being
+    // chained is seen in one place or the other.
+    let order = format!(
+        "ORDER BY event_time DESC, audit_event_id DESC LIMIT {}",
+        wanted.limit
+    );
+    let from = |table, link| {
+        let narrowed = &conditions.sql;
+        format!(
+            "SELECT * FROM (SELECT {COLUMNS}, {link} FROM {table}{narrowed} {order}) AS {table}"
+        )
+    };
+    let no_link = match engine_of(db) {
+        Engine::Sqlite => "NULL AS sequence, NULL AS digest",
+        Engine::Postgres => "NULL::bigint AS sequence, NULL::bytea AS digest",
+    };
     let sql = format!(
-        "SELECT {COLUMNS} FROM audit_events{} ORDER BY event_time DESC, audit_event_id DESC LIMIT {}",
-        conditions.sql, wanted.limit
+        "{} UNION ALL {} {order}",
+        from("audit_inbox", no_link),
+        from("audit_events", "sequence, digest")
     );
     let rows = db
         .query_all_raw(statement(db, sql, conditions.values))

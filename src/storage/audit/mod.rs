@@ -1,4 +1,4 @@
-//! The audit log: what is written ([`insert`]), how it becomes a chain (`chain`), and what is read of it (`list`).
+//! The audit log: what is written ([`insert`]) into the inbox, how it becomes a chain (`chain`), and what is read of both (`list`).
 
 mod chain;
 mod list;
@@ -6,11 +6,12 @@ mod list;
 use std::collections::BTreeMap;
 
 use sea_orm::QueryResult;
+use serde::Serialize;
 
 use super::{
     Transaction,
     entity::StringMap,
-    statement::{execute, given_rows},
+    statement::{execute, given_rows, rows},
 };
 use crate::{
     clock::Timestamp,
@@ -26,8 +27,9 @@ pub use self::{
     list::{Recorded, Wanted, list},
 };
 
+/// What there is of an event in the inbox, and beside its place and its digest in the chain.
 const COLUMNS: &str = "audit_event_id, event_time, space_id, actor_user_id, actor_api_key_id, action, resource_id, outcome, \
-                       error_reason, client_address, request_id, details, sequence, digest";
+                       error_reason, client_address, request_id, details";
 
 /// What is written of an event at first.
 const WRITTEN: &[(&str, &str)] = &[
@@ -47,30 +49,48 @@ const WRITTEN: &[(&str, &str)] = &[
 
 /// Writes events down. They become links of the chain when the transaction is committed, on PostgreSQL soon after.
 pub async fn insert(transaction: &Transaction, events: &[&Event]) -> Result<()> {
-    let names: Vec<&str> = WRITTEN.iter().map(|(name, _)| *name).collect();
-    let (columns, given) = (names.join(", "), given_rows(transaction, WRITTEN));
-    let sql = format!("INSERT INTO audit_events ({columns}) SELECT {columns} FROM {given}");
-    let rows: serde_json::Value = events.iter().map(|event| as_json(event)).collect();
-    execute(transaction, sql, [rows.to_string().into()]).await?;
+    let given = given_rows(transaction, WRITTEN);
+    let sql = format!("INSERT INTO audit_inbox ({COLUMNS}) SELECT {COLUMNS} FROM {given}");
+    let written: Vec<Written<'_>> = events.iter().map(|event| Written::from(*event)).collect();
+    execute(transaction, sql, [rows(&written)?]).await?;
     transaction.note_audit_event();
     Ok(())
 }
 
-fn as_json(event: &Event) -> serde_json::Value {
-    serde_json::json!({
-        "audit_event_id": event.id.as_str(),
-        "event_time": event.event_time.micros(),
-        "space_id": event.space_id.as_ref().map_or("", SpaceId::as_str),
-        "actor_user_id": event.actor_user_id.as_ref().map_or("", UserId::as_str),
-        "actor_api_key_id": event.actor_api_key_id.as_ref().map_or("", ApiKeyId::as_str),
-        "action": event.action,
-        "resource_id": event.resource_id,
-        "outcome": i32::from(event.outcome),
-        "error_reason": event.error_reason,
-        "client_address": event.client_address,
-        "request_id": event.request_id,
-        "details": event.details,
-    })
+/// An event as it is given to the database.
+#[derive(Serialize)]
+struct Written<'a> {
+    audit_event_id: &'a str,
+    event_time: i64,
+    space_id: &'a str,
+    actor_user_id: &'a str,
+    actor_api_key_id: &'a str,
+    action: &'a str,
+    resource_id: &'a str,
+    outcome: i32,
+    error_reason: &'a str,
+    client_address: &'a str,
+    request_id: &'a str,
+    details: &'a BTreeMap<String, String>,
+}
+
+impl<'a> From<&'a Event> for Written<'a> {
+    fn from(event: &'a Event) -> Self {
+        Self {
+            audit_event_id: event.id.as_str(),
+            event_time: event.event_time.micros(),
+            space_id: event.space_id.as_ref().map_or("", SpaceId::as_str),
+            actor_user_id: event.actor_user_id.as_ref().map_or("", UserId::as_str),
+            actor_api_key_id: event.actor_api_key_id.as_ref().map_or("", ApiKeyId::as_str),
+            action: &event.action,
+            resource_id: &event.resource_id,
+            outcome: i32::from(event.outcome),
+            error_reason: &event.error_reason,
+            client_address: &event.client_address,
+            request_id: &event.request_id,
+            details: &event.details,
+        }
+    }
 }
 
 /// A row as it was found, which somebody may have tampered with: a column that cannot be read harms that column alone.

@@ -7,7 +7,6 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit_events")]
 pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
     pub audit_event_id: String,
     pub event_time: i64,
     pub space_id: String,
@@ -21,10 +20,9 @@ pub struct Model {
     pub request_id: String,
     #[sea_orm(column_type = "JsonBinary")]
     pub details: Json,
-    /// None until it is chained.
-    pub sequence: Option<i64>,
-    /// None until it is chained.
-    pub digest: Option<Vec<u8>>,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub sequence: i64,
+    pub digest: Vec<u8>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

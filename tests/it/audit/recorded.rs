@@ -10,8 +10,13 @@ use crate::support::{PASSWORD, Server, as_caller, both, key, refused, revocation
 /// The rows of an action: space, resource and details of each.
 pub(crate) async fn rows(server: &Server, action: &str) -> Vec<(String, String, Value)> {
     let db = server.authority.db.reader();
-    let sql = "SELECT space_id, resource_id, CAST(details AS text) AS details FROM audit_events WHERE action = $1
-               ORDER BY audit_event_id";
+    let from = |table| {
+        format!(
+            "SELECT audit_event_id, space_id, resource_id, CAST(details AS text) AS details FROM {table} WHERE action = $1"
+        )
+    };
+    let (waiting, chained) = (from("audit_inbox"), from("audit_events"));
+    let sql = format!("{waiting} UNION ALL {chained} ORDER BY audit_event_id");
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, [action.into()]);
     let rows = db.query_all_raw(statement).await.unwrap();
     let text = |row: &sea_orm::QueryResult, column| row.try_get::<String>("", column).unwrap();
