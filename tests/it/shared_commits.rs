@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use sqlx::Executor as _;
 use token_authority::{
     authority::{
         audit,
@@ -20,7 +21,10 @@ use token_authority::{
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::support::{Engine, Server, as_caller, both, reason, revocation_of};
+use crate::support::{
+    Engine, Proxy, Server, TestDatabase, Weather, address, as_caller, both, eventually, postgres,
+    reason, revocation_of,
+};
 
 const MANY: usize = 64;
 
@@ -39,6 +43,14 @@ fn ending(space: &SpaceId, now: Timestamp) -> Ending {
             Some(space.clone()),
             Reason::Logout,
         ),
+        request: None,
+    }
+}
+
+fn again(ending: &Ending) -> Ending {
+    Ending {
+        target: ending.target.clone(),
+        event: ending.event.clone(),
         request: None,
     }
 }
@@ -178,3 +190,78 @@ both!(
         assert_eq!((after.1 - before.1) as u64, entries);
     }
 );
+
+/// Commits that write audit events wait for whoever holds the lock 7.
+const HELD_COMMITS: [&str; 3] = [
+    "CREATE FUNCTION wait_for_seven() RETURNS trigger LANGUAGE plpgsql
+     AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END'",
+    "CREATE CONSTRAINT TRIGGER held AFTER INSERT ON audit_inbox DEFERRABLE INITIALLY DEFERRED
+     FOR EACH ROW EXECUTE FUNCTION wait_for_seven()",
+    "SELECT pg_advisory_lock(7)",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_whose_answers_are_lost_are_told_as_such_and_last() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let proxy = Proxy::before(address(database.url().unwrap())).await;
+    let server = Server::start(database.through(proxy.port)).await;
+    let mut direct = postgres(&database).await.unwrap();
+    let space = server.space("acme").await;
+    let before = written(&server, "session.revoke").await;
+    for sql in HELD_COMMITS {
+        direct.execute(sql).await.unwrap();
+    }
+    let endings: Vec<Ending> = (0..MANY)
+        .map(|_| ending(&space, server.clock.now()))
+        .collect();
+    let shared_commits = &server.authority.shared_commits;
+    let ending = endings
+        .iter()
+        .map(|ending| shared_commits.end(again(ending)));
+    let cut = async {
+        eventually("a commit is held", async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event = 'advisory'";
+            let waiting: i64 = sqlx::query_scalar(waiting)
+                .fetch_one(&mut direct)
+                .await
+                .unwrap();
+            waiting > 0
+        })
+        .await;
+        proxy.set(Weather::Cut);
+    };
+    let (ended, ()) = tokio::join!(join_all(ending), cut);
+    for ended in ended {
+        let error = ended.unwrap_err();
+        assert_eq!(error.reason(), Because::DatabaseUnavailable);
+    }
+    direct
+        .execute("SELECT pg_advisory_unlock(7)")
+        .await
+        .unwrap();
+    proxy.set(Weather::Fair);
+
+    eventually("what was committed is there", async || {
+        let entries = "SELECT (SELECT count(*) FROM revocation_inbox) + (SELECT count(*) FROM revocation_log)";
+        let entries: i64 = sqlx::query_scalar(entries).fetch_one(&mut direct).await.unwrap();
+        u64::try_from(entries).unwrap() > before.0
+    })
+    .await;
+
+    // Whoever asks again joins what lasts, and ends what does not.
+    for ending in &endings {
+        let mut ended = None;
+        eventually("it is ended", async || {
+            ended = shared_commits.end(again(ending)).await.ok();
+            ended.is_some()
+        })
+        .await;
+        assert!(is_effective(ended.unwrap()).await);
+    }
+    let after = written(&server, "session.revoke").await;
+    assert_eq!(after, (before.0 + MANY as u64, before.1 + MANY));
+    server.stop().await;
+}

@@ -154,7 +154,7 @@ impl Committer {
             Err(error) => error,
         };
         let mut unavailable = failed.reason() == error::Reason::DatabaseUnavailable;
-        tracing::debug!(error = ?failed, revocations = endings.len(), "shared_commit.failed");
+        tracing::warn!(error = ?failed, revocations = endings.len(), "shared_commit.failed");
         for (ending, teller) in endings.iter().zip(tellers) {
             let ended = if unavailable {
                 Err(storage::unavailable())

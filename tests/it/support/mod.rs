@@ -54,7 +54,7 @@ pub(crate) use own_postgres::OwnPostgres;
 pub(crate) use process::Process;
 pub(crate) use replicas::{
     At, Cluster, Load, PATIENCE, Proxy, STANDING, STEPPED, Slot, Snag, SteppedClock, Weather,
-    introspect, never_sent,
+    address, introspect, never_sent,
 };
 pub(crate) use tenant::{CLERK, Tenant};
 pub(crate) use watching::{Watching, events_of, span};

@@ -178,7 +178,7 @@ impl Slot {
 }
 
 /// Where PostgreSQL listens.
-fn address(url: &str) -> SocketAddr {
+pub(crate) fn address(url: &str) -> SocketAddr {
     let (_, behind) = url.split_once("://").unwrap();
     let authority = behind.split('/').next().unwrap();
     let host = authority.rsplit('@').next().unwrap();
