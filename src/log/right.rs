@@ -12,11 +12,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use crate::{
-    clock::boottime,
-    domain::lease::TTL,
-    error::{Error, Reason, Result},
-};
+use crate::{clock::boottime, domain::lease::TTL};
 
 /// How often it is looked where the database file is.
 const LOOK: Duration = Duration::from_millis(250);
@@ -75,16 +71,9 @@ impl Right {
             && !self.out_of_place.load(Ordering::Relaxed)
     }
 
-    /// UNAVAILABLE where not even reading the log would help: it is no longer the log that the next start will find.
-    pub(super) fn require_in_place(&self) -> Result<()> {
-        if self.out_of_place.load(Ordering::Relaxed) {
-            return Err(Error::new(
-                Reason::DatabaseUnavailable,
-                "the database cannot be reached",
-            )
-            .retry_after(Duration::from_secs(1)));
-        }
-        Ok(())
+    /// Whether the log is the one that the next start will find.
+    pub(super) fn is_in_place(&self) -> bool {
+        !self.out_of_place.load(Ordering::Relaxed)
     }
 
     /// It ends then, in time since boot; never rounded up.

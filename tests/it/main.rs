@@ -49,6 +49,7 @@ mod issue;
 mod late_commits;
 mod layering;
 mod listing;
+mod lost_tasks;
 mod methods;
 mod metrics;
 mod model;
