@@ -19,8 +19,6 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-const READERS: u32 = 4;
-
 /// UNAVAILABLE where there is no such file: whoever only reads makes none.
 pub(super) fn require_file(path: &Path) -> Result<()> {
     // It is not opened: SQLite would lose its locks on it when it is closed again.
@@ -54,15 +52,16 @@ pub(super) async fn writer(
     Ok(Pool::new(connection, None, tasks))
 }
 
-/// Connections that read what is committed while the writer writes, and cannot write themselves.
+/// So many connections that read what is committed while the writer writes, and cannot write themselves.
 pub(super) fn readers(
     path: &Path,
+    connections: u32,
     settings: &DatabaseSettings,
     statements: &Statements,
     tasks: &TaskTracker,
 ) -> Pool {
     let options = options(path, settings).pragma("query_only", "ON");
-    let pool = pool_options(READERS, settings).connect_lazy_with(options);
+    let pool = pool_options(connections, settings).connect_lazy_with(options);
     let mut connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
     statements.count_those_of(&mut connection);
     Pool::new(connection, None::<Recipe>, tasks)
