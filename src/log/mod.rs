@@ -7,9 +7,9 @@
 //! about one is applied. `retention` forgets the oldest.
 //! [`cursor`] makes places opaque. `beginning` is for logs that have lost their end.
 //!
-//! Over one PostgreSQL database there may be many servers. Each holds a `lease`, which says how far it has applied the log and
-//! gives it the `right` to answer from memory for a while; the `barrier` waits until no lease is behind a place, and takes away
-//! those of servers that have fallen silent.
+//! Each server holds a `lease`, which it renews as long as it follows the log, and which gives it the `right` to answer from memory
+//! for a while. Over one PostgreSQL database there may be many: there the lease says how far its server has applied the log, and
+//! the `barrier` waits until none is behind a place, and takes away those of servers that have fallen silent.
 //!
 //! Invariants: positions are dense from the floor to the head, but where the log began anew; nothing is applied before it is durable; a reply that calls a
 //! revocation effective comes after every server that may answer from memory has applied it.
@@ -148,13 +148,7 @@ impl RevocationLog {
         opening: Opening,
         background: &Background,
     ) -> Result<Self> {
-        let (reader, right) = match db.engine() {
-            Engine::Sqlite => (db.reader().clone(), Right::without_end()),
-            Engine::Postgres => (
-                db.dedicated("token-authority tail", IDLE).await?,
-                Right::none(),
-            ),
-        };
+        let reader = db.dedicated("token-authority tail", IDLE).await?;
         let identity = LogIdentity(storage::authority::log_identity(&reader).await?);
         let barrier = Barrier::new(name(), ReplicaId::new(clock.now())?);
         let shared = Arc::new(Shared {
@@ -173,22 +167,16 @@ impl RevocationLog {
             wake_sequencer: Notify::new(),
             wake_lease: Notify::new(),
             waiting: Mutex::default(),
-            right,
+            right: Right::none(),
             barrier,
             table_reads: Semaphore::new(TABLE_READS),
             effective_seconds: metrics::histogram!(names::EFFECTIVE_SECONDS),
             sequenced_entries: metrics::histogram!(names::SEQUENCED_ENTRIES),
         });
-        match shared.db.engine() {
-            Engine::Sqlite => {
-                tail::load_anew(&shared).await?;
-                let staying = Arc::clone(&shared);
-                background.begin("place of the file", |stop| {
-                    right::stay_in_place(staying, stop)
-                });
-            }
-            Engine::Postgres => shared.join_others().await?,
+        if shared.db.engine() == Engine::Postgres {
+            shared.work_with_others().await?;
         }
+        shared.join().await?;
         let (following, forgetting) = (Arc::clone(&shared), Arc::clone(&shared));
         background.begin("tail", |stop| tail::follow(following, stop));
         background.begin("retention", |stop| retention::run(forgetting, stop));
@@ -346,21 +334,27 @@ fn name() -> String {
 }
 
 impl Shared {
-    /// A connection that nobody else waits for. PostgreSQL only.
+    /// A connection that nobody else waits for.
     async fn own_connection(&self, name: &str) -> Result<Pool> {
         self.db.dedicated(name, IDLE).await
     }
 
-    /// Takes a lease, loads the log and only then says so: whoever revokes meanwhile waits for this server. PostgreSQL only.
-    async fn join_others(self: &Arc<Self>) -> Result<()> {
-        let sequencer = sequencer::Sequencer::new(Arc::clone(self)).await?;
-        let observer = barrier::Observer::new(Arc::clone(self)).await?;
+    /// Takes a lease, loads the log and only then says so: whoever revokes meanwhile waits for this server.
+    async fn join(self: &Arc<Self>) -> Result<()> {
         let mut keeper = lease::Keeper::new(Arc::clone(self)).await?;
         keeper.join().await?;
-        let (background, listening) = (&self.background, Arc::clone(self));
+        self.background.begin("lease", |stop| keeper.run(stop));
+        Ok(())
+    }
+
+    /// Works with the other servers. PostgreSQL only.
+    async fn work_with_others(self: &Arc<Self>) -> Result<()> {
+        let sequencer = sequencer::Sequencer::new(Arc::clone(self)).await?;
+        let observer = barrier::Observer::new(Arc::clone(self)).await?;
+        let listening = Arc::clone(self);
+        let background = &self.background;
         background.begin("sequencer", |stop| sequencer.run(stop));
         background.begin("barrier", |stop| observer.run(stop));
-        background.begin("lease", |stop| keeper.run(stop));
         background.begin("listener", |stop| tail::listen(listening, stop));
         Ok(())
     }
@@ -368,7 +362,7 @@ impl Shared {
     /// UNAVAILABLE where not even reading the log would help: somebody who applies it was lost, or it is no longer the log that
     /// the next start will find.
     fn require_of_use(&self) -> Result<()> {
-        if self.background.is_whole() && self.right.is_in_place() {
+        if self.background.is_whole() && (self.right.is_there() || self.db.is_in_place()) {
             return Ok(());
         }
         let message = "the database cannot be reached";

@@ -38,6 +38,7 @@ mod draining;
 mod escalation;
 mod failover;
 mod floods;
+mod following;
 mod forgery;
 mod garbled_places;
 mod history;
