@@ -9,6 +9,7 @@ use token_authority::{
         revocation::{Decision, Subject},
     },
     log::{Effect, WaitUntil},
+    storage::revocation_log::{self, Turn},
 };
 use tokio::time::Instant;
 use tonic::Code;
@@ -94,5 +95,28 @@ async fn a_server_that_cannot_read_its_file_answers_nothing_until_it_can() {
     })
     .await;
     assert!(server.introspect(&admin, &admin).await.active());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_keeps_the_turn_at_the_log_does_not_hold_up_the_end_of_others() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let other = server.beside().await;
+    let turn = server.authority.db.begin().await.unwrap();
+    eventually("the turn is free for a moment", async || {
+        let taken = revocation_log::take_turn(&turn, Turn::Sequence).await;
+        taken.unwrap()
+    })
+    .await;
+    let effect = tell_within(&other, Duration::from_millis(300)).await;
+    assert_eq!(effect.position, None, "nobody has a turn");
+    let begun = Instant::now();
+    other.stop().await;
+    // It would be cut after ten.
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    turn.rollback().await.unwrap();
     server.stop().await;
 }
