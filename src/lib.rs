@@ -14,7 +14,7 @@
 //! - `storage`: where it is remembered; the only folder that names SQL.
 //! - [`domain`]: what a token authority is. Pure and synchronous: time and randomness are arguments.
 //! - leaves that all may use: [`proto`] (generated from the contract), [`error`], [`clock`], [`random`], `config`, `telemetry`,
-//!   `shutdown`.
+//!   `shutdown`, `background`.
 //!
 //! # What always holds
 //!
@@ -27,6 +27,8 @@
 
 #[cfg(feature = "server")]
 pub mod authority;
+#[cfg(feature = "server")]
+pub mod background;
 #[cfg(feature = "server")]
 pub mod cli;
 pub mod clock;

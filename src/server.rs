@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use tower::Layer;
 
 use crate::{
+    background::Background,
     config::{Listen, Settings, variable_of},
     connections::{
         Ending, Seats,
@@ -121,10 +122,8 @@ fn address_of(listener: Option<&TcpListener>) -> Option<SocketAddr> {
 pub struct Life {
     /// Cancelled when the server begins to end: streams of the contract say `closing`.
     pub draining: CancellationToken,
-    /// Cancelled when no call is left: work in the background ends.
-    pub stopping: CancellationToken,
-    /// Work in the background. Waited for after `stopping`.
-    pub background: TaskTracker,
+    /// Told to stop when no call is left.
+    pub background: Background,
     /// Whether calls are answered; false until somebody says so, and again while draining.
     pub ready: watch::Sender<bool>,
 }
@@ -133,8 +132,7 @@ impl Default for Life {
     fn default() -> Self {
         Self {
             draining: CancellationToken::new(),
-            stopping: CancellationToken::new(),
-            background: TaskTracker::new(),
+            background: Background::default(),
             ready: watch::Sender::new(false),
         }
     }
@@ -153,7 +151,7 @@ pub struct Services<L> {
 
 /// Serves until `shutdown`, then ends within `settings.shutdown.timeout`: not ready → pause → streams end and clients are
 /// asked to leave → calls finish → background work stops; what is left at the end of that time is cut. The caller closes the
-/// database afterwards.
+/// database afterwards. It ends in the same way, and fails, where work in the background was lost.
 pub async fn serve<L>(
     settings: &Settings,
     listeners: Listeners,
@@ -172,21 +170,25 @@ where
     let calls = TaskTracker::new();
     listeners.announce();
     start(settings, listeners, &life, services, &ending, &calls).await?;
-    shutdown.asked().await;
+    tokio::select! {
+        () = shutdown.asked() => {}
+        () = life.background.lost() => {}
+    }
     tracing::info!("ending");
     tokio::select! {
         () = shutdown.insisted() => tracing::warn!("ending at once"),
         () = end(settings, &life, &ending, &calls) => {}
     }
+    ending.draining.cancel();
     ending.cut.cancel();
-    life.stopping.cancel();
+    life.background.stop();
     let _late = tokio::time::timeout(LAST_MOMENT, async {
         ending.tasks.wait().await;
-        life.background.wait().await;
+        life.background.ended().await;
     })
     .await;
     tracing::info!("ended");
-    Ok(())
+    life.background.require_whole()
 }
 
 async fn start<L>(
@@ -234,7 +236,7 @@ where
             clients("grpc"),
             ending.clone(),
         );
-        ending.tasks.spawn(served);
+        listen(life, ending, "grpc listener", served);
     }
     if let Some(listener) = listeners.http {
         let router = http::jwks::routes(services.jwks);
@@ -247,7 +249,7 @@ where
             clients("http"),
             ending.clone(),
         );
-        ending.tasks.spawn(served);
+        listen(life, ending, "http listener", served);
     }
     if let Some(listener) = listeners.ops {
         let router = http::ops::routes(life.ready.subscribe());
@@ -255,28 +257,40 @@ where
         let patience = limits.first_byte_timeout;
         let plain = Acceptor::plain();
         let served = http::serve::serve(listener, plain, router, patience, seats, ending.clone());
-        ending.tasks.spawn(served);
+        listen(life, ending, "ops listener", served);
     }
     work_in_background(life, certificates);
     Ok(())
 }
 
+fn listen(
+    life: &Life,
+    ending: &Ending,
+    name: &'static str,
+    served: impl Future<Output = ()> + Send + 'static,
+) {
+    let draining = ending.draining.clone();
+    ending
+        .tasks
+        .spawn(life.background.watched(name, draining, served));
+}
+
 async fn with_health(routes: Routes, life: &Life) -> Routes {
     let (routes, reporter) = grpc::health::add_to(routes).await;
-    let stopped = life.stopping.clone();
     let health = grpc::health::follow(reporter, life.ready.subscribe());
-    life.background
-        .spawn(async move { stopped.run_until_cancelled(health).await });
+    life.background.begin("health", |stop| async move {
+        stop.run_until_cancelled(health).await;
+    });
     routes
 }
 
 fn work_in_background(life: &Life, certificates: Option<Certificates>) {
-    let stopped = life.stopping.clone();
-    life.background
-        .spawn(async move { stopped.run_until_cancelled(fold_for_ever()).await });
+    life.background.begin("metrics", |stop| async move {
+        stop.run_until_cancelled(fold_for_ever()).await;
+    });
     if let Some(certificates) = certificates {
-        life.background
-            .spawn(certificates.follow(life.stopping.clone()));
+        let follow = |stop| certificates.follow(stop);
+        life.background.begin("certificates", follow);
     }
 }
 
@@ -299,9 +313,8 @@ async fn end(settings: &Settings, life: &Life, ending: &Ending, calls: &TaskTrac
         // Calls that nobody waits for any more, too, before what they work with goes away.
         calls.close();
         calls.wait().await;
-        life.stopping.cancel();
-        life.background.close();
-        life.background.wait().await;
+        life.background.stop();
+        life.background.ended().await;
     })
     .await;
     if finished.is_err() {

@@ -179,7 +179,7 @@ async fn run(settings: Settings) -> (Arc<Authority>, SocketAddr) {
     let listeners = Listeners::bind(&settings).await.unwrap();
     let address = listeners.grpc_address().unwrap();
     let life = Life::default();
-    let opened = server::open(&settings, Clock::system(), &life.background, &life.stopping);
+    let opened = server::open(&settings, Clock::system(), &life.background);
     let authority = opened.await.unwrap();
     let mut ready = life.ready.subscribe();
     let served = Arc::clone(&authority);

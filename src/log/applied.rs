@@ -77,15 +77,16 @@ impl Applied {
         &self.changes
     }
 
-    /// Takes in the next entry.
+    /// Takes in the next entry. The place comes last: it says that everything up to there is in force.
     pub(super) fn apply(&mut self, entry: Arc<Entry>, now: Timestamp) {
-        self.position = entry.position;
-        self.mark = EntryMark::of(&entry.event_id);
+        let (position, mark) = (entry.position, EntryMark::of(&entry.event_id));
         if entry.forget_time > now - KILLS_KEPT {
             self.revocations.apply(&entry);
             self.changes.apply(&entry, now);
         }
         self.recent.push(entry);
+        self.position = position;
+        self.mark = mark;
     }
 
     pub(super) fn begin_after(&mut self, earlier: &Self, now: Duration) {

@@ -32,6 +32,8 @@ use crate::{
 
 /// How often the leases are looked at while somebody waits.
 const WAITED_FOR: Duration = Duration::from_millis(3);
+/// How often while the database gives no answer, whoever waits.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// For how long a lease is remembered that was taken away.
 const FENCED_KEPT: Duration = Duration::from_hours(1);
 
@@ -186,13 +188,8 @@ impl Observer {
                 }
             }
             let waited_for = barrier.waiting.load(Ordering::SeqCst) > 0;
-            let pause = if waited_for {
-                WAITED_FOR
-            } else {
-                RENEWED_EVERY
-            };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause(waited_for, failing)) => {}
                 () = barrier.wake.notified(), if !failing => {}
                 () = stop.cancelled() => return,
             }
@@ -237,6 +234,15 @@ impl Observer {
     }
 }
 
+/// Until the leases are looked at again.
+fn pause(waited_for: bool, failing: bool) -> Duration {
+    match (waited_for, failing) {
+        (true, true) => AFTER_FAILURE,
+        (true, false) => WAITED_FOR,
+        (false, _) => RENEWED_EVERY,
+    }
+}
+
 /// The servers over this database, as their leases tell.
 pub(super) async fn replicas(shared: &Shared) -> Result<Vec<Replica>> {
     let own = shared.barrier.own();
@@ -268,4 +274,16 @@ pub(super) async fn replicas(shared: &Shared) -> Result<Vec<Replica>> {
     let mut replicas: Vec<Replica> = leases.into_iter().map(replica).collect();
     replicas.sort_by_key(|replica| !replica.this);
     Ok(replicas)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_hurries_a_database_that_answers_and_no_other() {
+        assert_eq!(pause(true, false), Duration::from_millis(3));
+        assert_eq!(pause(true, true), Duration::from_millis(100));
+        assert_eq!(pause(false, true), pause(false, false));
+    }
 }

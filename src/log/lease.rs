@@ -1,7 +1,10 @@
-//! This server's lease: taken before the log is loaded, renewed for as long as the server runs, given back when it ends.
+//! This server's lease: taken before the log is loaded, renewed for as long as the server follows the log, given back when it
+//! ends.
 //!
 //! Whenever the log has to be loaded anew, be it that another server took the lease away, or that the log is not the one that was
 //! applied, that is done under a new lease, as at a start: the old one told others how far *that* log was applied.
+//!
+//! Nobody else has a SQLite file: there the lease is written nowhere, and lasts only while the file is where it was.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +15,10 @@ use crate::{
     clock::boottime,
     domain::{
         ids::ReplicaId,
-        lease::{Lease, RENEWED_EVERY, Renewal, Terms},
+        lease::{Lease, Next, RENEWED_EVERY, Renewal},
     },
     error::Result,
-    storage::{Pool, replica_leases},
+    storage::{Engine, Pool, replica_leases},
 };
 
 /// How long to wait where the database gave no answer.
@@ -23,20 +26,22 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
-    connection: Pool,
-    lease: Option<Lease>,
-    /// The loads that are done under it.
-    loads: u64,
+    /// To the table of leases, where there are others.
+    connection: Option<Pool>,
+    /// The database file is not where it was.
+    out_of_place: bool,
 }
 
 impl Keeper {
     pub(super) async fn new(shared: Arc<Shared>) -> Result<Self> {
-        let connection = shared.own_connection("token-authority lease").await?;
+        let connection = match shared.db.engine() {
+            Engine::Sqlite => None,
+            Engine::Postgres => Some(shared.own_connection("token-authority lease").await?),
+        };
         Ok(Self {
             shared,
             connection,
-            lease: None,
-            loads: 0,
+            out_of_place: false,
         })
     }
 
@@ -52,8 +57,7 @@ impl Keeper {
                 () = tokio::time::sleep(RENEWED_EVERY) => self.renew().await?,
             }
         }
-        // Takes in that it is loaded, and posts how far.
-        self.renew().await?;
+        // Posts how far.
         self.renew().await
     }
 
@@ -86,44 +90,52 @@ impl Keeper {
 
     /// Says how far the log is applied here, and gets the right to answer from memory for a while.
     async fn renew(&mut self) -> Result<()> {
-        if !self.shared.right.follows_the_log(boottime()) {
-            return Ok(());
+        if !self.is_in_place() {
+            return self.end().await;
         }
-        let wanted = self.shared.right.loads_wanted();
-        let applied = *self.shared.place.borrow();
-        let lease = self.lease.as_ref().filter(|_| self.loads >= wanted);
-        let renewal = match lease.and_then(|lease| lease.renewal_sent(boottime(), applied)) {
-            Some(renewal) => renewal,
-            // There is none, it has ended, or it is not known whether its row was written.
-            None => self.begin(wanted).await?,
+        let shared = Arc::clone(&self.shared);
+        let applied = *shared.place.borrow();
+        let renewal = match shared.right.step(|right| right.next(boottime(), applied)) {
+            Next::LetBe => return Ok(()),
+            Next::Renew(renewal) => renewal,
+            Next::Join => self.begin().await?,
         };
         let touched = self.write(&renewal).await?;
-        let Some(lease) = &mut self.lease else {
-            return Ok(());
-        };
-        lease.renewal_committed(&renewal, touched);
-        let (shared, right) = (&self.shared, &self.shared.right);
-        if lease.has_ended() {
-            tracing::warn!(replica.id = %lease.id(), "lease.taken_away");
-            right.suspend();
+        let to_load = shared.right.step(|right| {
+            right.renewal_committed(&renewal, touched);
+            right.load().is_some()
+        });
+        if !touched {
+            tracing::warn!(replica.id = %renewal.id(), "lease.taken_away");
             shared.wake_lease.notify_one();
         }
-        if let Some(load) = lease.load() {
-            if right.is_loaded(self.loads) {
-                lease.loaded(load, *shared.place.borrow());
-                shared.wake_lease.notify_one();
-            } else {
-                right.allow_loads(self.loads);
-                shared.wake_tail.notify_one();
-            }
+        if to_load {
+            shared.wake_tail.notify_one();
         }
-        right.ends_at(lease.right().unwrap_or_default());
         Ok(())
     }
 
+    /// Whether the log is the one that the next start will find.
+    fn is_in_place(&mut self) -> bool {
+        let in_place = self.shared.db.is_in_place();
+        match (
+            in_place,
+            std::mem::replace(&mut self.out_of_place, !in_place),
+        ) {
+            (false, false) => tracing::error!("the database file was moved or removed"),
+            (true, true) => tracing::warn!("the database file is back"),
+            (false, true) | (true, false) => {}
+        }
+        in_place
+    }
+
+    /// False where the lease was taken away.
     async fn write(&self, renewal: &Renewal) -> Result<bool> {
+        let Some(connection) = &self.connection else {
+            return Ok(true);
+        };
         let (id, applied) = (renewal.id(), renewal.applied());
-        let transaction = self.connection.begin().await?;
+        let transaction = connection.begin().await?;
         let touched = if renewal.opens() {
             let (name, now) = (&self.shared.barrier.name, self.shared.clock.now());
             replica_leases::open(&transaction, id, name, now).await?
@@ -134,34 +146,31 @@ impl Keeper {
         Ok(touched)
     }
 
-    /// Gives the lease up for another one, under which the first `wanted` loads are done.
-    async fn begin(&mut self, wanted: u64) -> Result<Renewal> {
+    /// Gives the lease up for another one.
+    async fn begin(&mut self) -> Result<Renewal> {
         self.end().await?;
         let id = ReplicaId::new(self.shared.clock.now())?;
         self.shared.barrier.set_own(&id);
-        let (lease, opening) = Lease::open(id, Terms::STANDARD, boottime());
-        self.lease = Some(lease);
-        self.loads = wanted;
-        Ok(opening)
+        Ok(self.shared.right.step(|right| right.join(id, boottime())))
     }
 
-    async fn give_back(mut self) {
+    async fn give_back(self) {
         if let Err(error) = self.end().await {
             tracing::warn!(error = ?error, "lease.not_given_back");
         }
     }
 
     /// Nothing is answered from memory any more, and nobody has to wait for that.
-    async fn end(&mut self) -> Result<()> {
-        self.shared.right.ends_at(Duration::ZERO);
-        let Some(lease) = &mut self.lease else {
+    async fn end(&self) -> Result<()> {
+        let ended = self.shared.right.step(|right| {
+            right.end();
+            right.lease().map(Lease::id).cloned()
+        });
+        let (Some(id), Some(connection)) = (ended, &self.connection) else {
             return Ok(());
         };
-        lease.end();
-        let transaction = self.connection.begin().await?;
-        replica_leases::give_back(&transaction, lease.id()).await?;
-        transaction.commit().await?;
-        self.lease = None;
-        Ok(())
+        let transaction = connection.begin().await?;
+        replica_leases::give_back(&transaction, &id).await?;
+        transaction.commit().await
     }
 }

@@ -7,9 +7,9 @@
 //! about one is applied. `retention` forgets the oldest.
 //! [`cursor`] makes places opaque. `beginning` is for logs that have lost their end.
 //!
-//! Over one PostgreSQL database there may be many servers. Each holds a `lease`, which says how far it has applied the log and
-//! gives it the `right` to answer from memory for a while; the `barrier` waits until no lease is behind a place, and takes away
-//! those of servers that have fallen silent.
+//! Each server holds a `lease`, which it renews as long as it follows the log, and which gives it the `right` to answer from memory
+//! for a while. Over one PostgreSQL database there may be many: there the lease says how far its server has applied the log, and
+//! the `barrier` waits until none is behind a place, and takes away those of servers that have fallen silent.
 //!
 //! Invariants: positions are dense from the floor to the head, but where the log began anew; nothing is applied before it is durable; a reply that calls a
 //! revocation effective comes after every server that may answer from memory has applied it.
@@ -44,7 +44,6 @@ use tokio::{
     sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use applied::Applied;
 pub use barrier::Replica;
@@ -58,6 +57,7 @@ use self::{
     right::Right,
 };
 use crate::{
+    background::Background,
     clock::{Clock, Timestamp},
     domain::{
         ids::{EventId, ReplicaId},
@@ -88,6 +88,8 @@ pub struct RevocationLog(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// What keeps all this up to date.
+    background: Background,
     db: Database,
     /// The tail's own.
     reader: Pool,
@@ -139,24 +141,18 @@ pub struct Opening {
 }
 
 impl RevocationLog {
-    /// Loads the log and follows it until `stop`. Fails where it cannot be read.
+    /// Loads the log and follows it in the background. Fails where it cannot be read.
     pub async fn open(
         db: Database,
         clock: Clock,
         opening: Opening,
-        tasks: &TaskTracker,
-        stop: CancellationToken,
+        background: &Background,
     ) -> Result<Self> {
-        let (reader, right) = match db.engine() {
-            Engine::Sqlite => (db.reader().clone(), Right::without_end()),
-            Engine::Postgres => (
-                db.dedicated("token-authority tail", IDLE).await?,
-                Right::none(),
-            ),
-        };
+        let reader = db.dedicated("token-authority tail", IDLE).await?;
         let identity = LogIdentity(storage::authority::log_identity(&reader).await?);
         let barrier = Barrier::new(name(), ReplicaId::new(clock.now())?);
         let shared = Arc::new(Shared {
+            background: background.clone(),
             db,
             reader,
             clock,
@@ -171,21 +167,19 @@ impl RevocationLog {
             wake_sequencer: Notify::new(),
             wake_lease: Notify::new(),
             waiting: Mutex::default(),
-            right,
+            right: Right::none(),
             barrier,
             table_reads: Semaphore::new(TABLE_READS),
             effective_seconds: metrics::histogram!(names::EFFECTIVE_SECONDS),
             sequenced_entries: metrics::histogram!(names::SEQUENCED_ENTRIES),
         });
-        match shared.db.engine() {
-            Engine::Sqlite => {
-                tail::load_anew(&shared).await?;
-                tasks.spawn(right::stay_in_place(Arc::clone(&shared), stop.clone()));
-            }
-            Engine::Postgres => shared.join_others(tasks, &stop).await?,
+        if shared.db.engine() == Engine::Postgres {
+            shared.work_with_others().await?;
         }
-        tasks.spawn(tail::follow(Arc::clone(&shared), stop.clone()));
-        tasks.spawn(retention::run(Arc::clone(&shared), stop));
+        shared.join().await?;
+        let (following, forgetting) = (Arc::clone(&shared), Arc::clone(&shared));
+        background.begin("tail", |stop| tail::follow(following, stop));
+        background.begin("retention", |stop| retention::run(forgetting, stop));
         Ok(Self(shared))
     }
 
@@ -193,8 +187,8 @@ impl RevocationLog {
     ///
     /// It is what memory holds while this server may answer from it; else the log is read first. UNAVAILABLE where it cannot be.
     pub async fn applied(&self) -> Result<RwLockReadGuard<'_, Applied>> {
-        if !self.0.right.is_there() {
-            self.0.right.require_in_place()?;
+        if !self.is_current() {
+            self.0.require_of_use()?;
             self.catch_up().await?;
         }
         Ok(self
@@ -206,7 +200,7 @@ impl RevocationLog {
 
     /// Whether this server may answer from what it remembers.
     pub fn is_current(&self) -> bool {
-        self.0.right.is_there()
+        self.0.background.is_whole() && self.0.right.is_there()
     }
 
     /// The servers over this database, this one first.
@@ -322,7 +316,7 @@ impl RevocationLog {
     /// The place of the newest entry, read from the database: what a new token carries as `rev`, read before anything about
     /// its user.
     pub async fn head(&self) -> Result<Position> {
-        self.0.right.require_in_place()?;
+        self.0.require_of_use()?;
         revocation_log::head(self.0.db.reader()).await
     }
 
@@ -340,26 +334,39 @@ fn name() -> String {
 }
 
 impl Shared {
-    /// A connection that nobody else waits for. PostgreSQL only.
+    /// A connection that nobody else waits for.
     async fn own_connection(&self, name: &str) -> Result<Pool> {
         self.db.dedicated(name, IDLE).await
     }
 
-    /// Takes a lease, loads the log and only then says so: whoever revokes meanwhile waits for this server. PostgreSQL only.
-    async fn join_others(
-        self: &Arc<Self>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        let sequencer = sequencer::Sequencer::new(Arc::clone(self)).await?;
-        let observer = barrier::Observer::new(Arc::clone(self)).await?;
+    /// Takes a lease, loads the log and only then says so: whoever revokes meanwhile waits for this server.
+    async fn join(self: &Arc<Self>) -> Result<()> {
         let mut keeper = lease::Keeper::new(Arc::clone(self)).await?;
         keeper.join().await?;
-        tasks.spawn(sequencer.run(stop.clone()));
-        tasks.spawn(observer.run(stop.clone()));
-        tasks.spawn(keeper.run(stop.clone()));
-        tasks.spawn(tail::listen(Arc::clone(self), stop.clone()));
+        self.background.begin("lease", |stop| keeper.run(stop));
         Ok(())
+    }
+
+    /// Works with the other servers. PostgreSQL only.
+    async fn work_with_others(self: &Arc<Self>) -> Result<()> {
+        let sequencer = sequencer::Sequencer::new(Arc::clone(self)).await?;
+        let observer = barrier::Observer::new(Arc::clone(self)).await?;
+        let listening = Arc::clone(self);
+        let background = &self.background;
+        background.begin("sequencer", |stop| sequencer.run(stop));
+        background.begin("barrier", |stop| observer.run(stop));
+        background.begin("listener", |stop| tail::listen(listening, stop));
+        Ok(())
+    }
+
+    /// UNAVAILABLE where not even reading the log would help: somebody who applies it was lost, or it is no longer the log that
+    /// the next start will find.
+    fn require_of_use(&self) -> Result<()> {
+        if self.background.is_whole() && (self.right.is_there() || self.db.is_in_place()) {
+            return Ok(());
+        }
+        let message = "the database cannot be reached";
+        Err(Error::new(Reason::DatabaseUnavailable, message).retry_after(Duration::from_secs(1)))
     }
 
     fn identity(&self) -> LogIdentity {

@@ -56,7 +56,7 @@ impl Sequencer {
                 () = tokio::time::sleep(PAUSE) => {}
                 () = stop.cancelled() => return,
             }
-            match self.drain().await {
+            match self.drain(&stop).await {
                 Ok(()) => failing = false,
                 Err(error) => {
                     self.bound.forget();
@@ -70,8 +70,8 @@ impl Sequencer {
         }
     }
 
-    /// Moves all that is committed.
-    async fn drain(&mut self) -> Result<()> {
+    /// Moves all that is committed. Whoever has the turn and keeps it is not waited for once `stop` is cancelled.
+    async fn drain(&mut self, stop: &CancellationToken) -> Result<()> {
         let mut collisions = 0;
         loop {
             self.renew_bound().await?;
@@ -85,10 +85,13 @@ impl Sequencer {
                     self.bound.moved_through(through);
                 }
                 Ok(Sequenced::OtherTimeline) => {
+                    // It counts its transactions by itself.
+                    self.bound.forget();
                     if !self.begin_on_this_timeline().await? {
                         return Ok(());
                     }
                 }
+                Ok(Sequenced::NotOurTurn) if stop.is_cancelled() => return Ok(()),
                 Ok(Sequenced::NotOurTurn) => tokio::time::sleep(OTHERS_TURN).await,
                 // Another server did the same at the same moment.
                 Err(error)

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     clock::boottime,
-    domain::revocation::{Entry, Position, Subject},
+    domain::{
+        lease::Answering,
+        revocation::{Entry, Position, Subject},
+    },
     error::{Error, Result},
     storage::{self, Engine, Listener, revocation_log},
 };
@@ -22,8 +25,8 @@ use crate::{
 /// Entries in one read.
 const BATCH: u32 = 2048;
 
-/// Loads the whole log from nothing: at the start, and when what was applied is not what the log says.
-async fn load(shared: &Shared) -> Result<()> {
+/// Loads the whole log from nothing, and says how far: at the start, and when what was applied is not what the log says.
+async fn load(shared: &Shared) -> Result<Position> {
     let asked = shared.asked.load(Ordering::SeqCst);
     let read_time = shared.clock.now();
     let identity = storage::authority::log_identity(&shared.reader).await?;
@@ -53,7 +56,7 @@ async fn load(shared: &Shared) -> Result<()> {
         answered: asked,
     });
     shared.tell_waiting(&newest);
-    Ok(())
+    Ok(position)
 }
 
 /// Applies everything after what is applied. The database looks for the next page while one is applied.
@@ -69,6 +72,7 @@ async fn read_all(shared: &Shared, fresh: &mut Applied) -> Result<()> {
             tokio::join!(biased; read(next), async { apply(shared, fresh, page) });
         applied?;
         page = read?;
+        shared.right.step(|right| right.loads(boottime()));
     }
     apply(shared, fresh, page)?;
     Ok(())
@@ -77,7 +81,7 @@ async fn read_all(shared: &Shared, fresh: &mut Applied) -> Result<()> {
 /// Follows the log until `stop`.
 pub(super) async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
     let pause = match shared.db.engine() {
-        // Nobody else writes: what is new wakes this task.
+        // Nobody else writes, and what is new wakes this task. It reads all the same: it must follow to keep the lease.
         Engine::Sqlite => Duration::from_secs(1),
         Engine::Postgres => Duration::from_millis(20),
     };
@@ -130,10 +134,11 @@ pub(super) async fn listen(shared: Arc<Shared>, stop: CancellationToken) {
 
 /// Reads to the end of the log.
 async fn read_on(shared: &Shared) -> Result<()> {
-    if !shared.right.is_loaded(shared.right.loads_wanted()) {
+    if !shared.right.step(|right| right.is_loaded()) {
         return load_anew(shared).await;
     }
     loop {
+        let begun = boottime();
         let asked = shared.asked.load(Ordering::SeqCst);
         let read_time = shared.clock.now();
         let known = {
@@ -146,7 +151,6 @@ async fn read_on(shared: &Shared) -> Result<()> {
         // The entry at our own place is read as well: a failover can lose the end of a log.
         let first = Position(known.0.0.max(1));
         let mut entries = revocation_log::read(&shared.reader, first, BATCH).await?;
-        shared.right.log_was_read(boottime());
         let last = entries.len() < BATCH as usize;
         if known.0 > Position(0) {
             let same = entries.first().is_some_and(|entry| {
@@ -166,6 +170,8 @@ async fn read_on(shared: &Shared) -> Result<()> {
             return begin_anew(shared).await;
         }
         take_in(shared, entries).await?;
+        // Not before: who reads and cannot apply must not keep others waiting.
+        shared.right.step(|right| right.followed(begun));
         if last {
             shared.progress.send_replace(Progress {
                 position: *shared.place.borrow(),
@@ -179,24 +185,27 @@ async fn read_on(shared: &Shared) -> Result<()> {
 
 /// What was applied is not what the log says: nothing is answered from it any more.
 async fn begin_anew(shared: &Shared) -> Result<()> {
-    shared.right.suspend();
+    shared.right.step(Answering::end);
     shared.wake_lease.notify_one();
     load_anew(shared).await
 }
 
 /// Begins again from nothing, unless there is no lease yet under which that may be done.
 pub(super) async fn load_anew(shared: &Shared) -> Result<()> {
-    let Some(allowed) = shared.right.load_allowed() else {
+    let Some(leave) = shared.right.step(|right| right.load()) else {
         // There is a lease as long as the log can be read.
+        let begun = boottime();
         revocation_log::head(&shared.reader).await?;
-        shared.right.log_was_read(boottime());
+        shared.right.step(|right| right.followed(begun));
         return Ok(());
     };
-    load(shared).await?;
-    shared.right.loaded(allowed);
-    shared.right.log_was_read(boottime());
+    let loaded = load(shared).await;
+    shared.right.step(|right| match &loaded {
+        Ok(position) => right.loaded(leave, *position, boottime()),
+        Err(_) => right.load_failed(),
+    });
     shared.wake_lease.notify_one();
-    Ok(())
+    loaded.map(drop)
 }
 
 /// Whether these come next. The first entry of a log that began anew does not: then everything is loaded again.
@@ -236,7 +245,6 @@ fn is_about_signing_key(entry: &Entry) -> bool {
 
 fn apply(shared: &Shared, applied: &mut Applied, entries: Vec<Entry>) -> Result<Vec<Arc<Entry>>> {
     let now = shared.clock.now();
-    shared.right.log_was_read(boottime());
     let mut taken = Vec::with_capacity(entries.len());
     for entry in entries {
         if !follows(applied.position(), &entry) {

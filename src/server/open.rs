@@ -7,8 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
 use super::check;
 use crate::{
     authority::{
@@ -32,6 +30,7 @@ use crate::{
         signing_keys::Policy,
         tokens::verdicts::Verdicts,
     },
+    background::Background,
     clock::Clock,
     config::{Settings, SigningAlgorithm},
     domain::jwt::Algorithm,
@@ -44,8 +43,7 @@ use crate::{
 pub async fn open(
     settings: &Settings,
     clock: Clock,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    background: &Background,
 ) -> Result<Arc<Authority>> {
     if database_settings(settings).is_missing() {
         // Nothing is begun that could not be finished.
@@ -70,7 +68,7 @@ pub async fn open(
         seal,
         herald: herald(&keyring),
     };
-    let log = RevocationLog::open(db.clone(), clock.clone(), opening, tasks, stop.clone()).await?;
+    let log = RevocationLog::open(db.clone(), clock.clone(), opening, background).await?;
     master_keys::reseal(&db, &master_keys, now).await?;
     Ok(Arc::new(Authority {
         issuer: settings.issuer.as_str().into(),
@@ -80,7 +78,7 @@ pub async fn open(
         sign_ins: SignIns::default(),
         last_use: LastUse::default(),
         throttle: Throttle::new(&*throttle_key, settings.sign_in.trusted_networks.clone()),
-        shared_commits: SharedCommits::start(&db, &log, &clock, tasks, stop),
+        shared_commits: SharedCommits::start(&db, &log, &clock, background),
         streams: OpenStreams::default(),
         refusals: Refusals::default(),
         db,

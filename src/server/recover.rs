@@ -3,11 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use tokio::time::Instant;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{database_settings, open, restore::require_alone};
 use crate::{
     authority::{bootstrap, directory},
+    background::Background,
     clock::Clock,
     config::Settings,
     domain::{
@@ -26,8 +26,8 @@ pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Use
         return Err(Error::internal("there is no database yet"));
     }
     require_no_server(settings).await?;
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let authority = open(settings, Clock::system(), &tasks, &stop).await?;
+    let background = Background::default();
+    let authority = open(settings, Clock::system(), &background).await?;
     let user = NamedUser::parse(user)?;
     let user = storage::standing::standing(authority.db.reader(), &user, None)
         .await?
@@ -39,9 +39,8 @@ pub async fn recover(settings: &Settings, user: &str, file: &Path) -> Result<Use
     bootstrap::write_secret(file, &text)?;
     let until = Instant::now() + Duration::from_secs(5);
     directory::passwords::recover(&authority, &user.id, &password, until.into()).await?;
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+    background.stop();
+    background.ended().await;
     authority.db.close().await;
     Ok(user.username)
 }

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::layer::util::Stack;
 
 use super::{Life, Listeners, Services, open, report, serve};
 use crate::{
     authority::{Authority, audit, forgetting, last_use, signing_keys::rotation},
+    background::Background,
     clock::Clock,
     config::Settings,
     error::Result,
@@ -45,7 +46,7 @@ pub async fn run(
     clock: Clock,
 ) -> Result<()> {
     let life = Life::default();
-    let authority = open(&settings, clock, &life.background, &life.stopping).await?;
+    let authority = open(&settings, clock, &life.background).await?;
     run_with(authority, &settings, listeners, shutdown, life).await
 }
 
@@ -57,39 +58,30 @@ pub async fn run_with(
     shutdown: Shutdown,
     life: Life,
 ) -> Result<()> {
-    let stop = life.stopping.clone();
-    let background = &life.background;
-    background.spawn(last_use::write_regularly(
-        Arc::clone(&authority),
-        stop.clone(),
-    ));
-    background.spawn(forgetting::forget_regularly(
-        Arc::clone(&authority),
-        stop.clone(),
-    ));
-    background.spawn(report::report_regularly(
-        Arc::clone(&authority),
-        stop.clone(),
-    ));
-    background.spawn(rotation::rotate_regularly(
-        Arc::clone(&authority),
-        stop.clone(),
-    ));
-    background.spawn(audit::keeping::keep(Arc::clone(&authority), stop.clone()));
-    background.spawn(watch_over(
-        Arc::clone(&authority),
-        life.ready.clone(),
-        shutdown.clone(),
-    ));
+    work_in_background(&authority, &life, &shutdown);
     let authentication = AuthenticationLayer::new(Arc::clone(&authority));
     let services = Services {
         grpc: routes(&authority, settings, &life),
         authentication: Stack::new(direct(&authority), authentication),
-        jwks: publish_keys(&authority, background, stop),
+        jwks: publish_keys(&authority, &life.background),
     };
     let served = serve(settings, listeners, shutdown, life, services).await;
     authority.db.close().await;
     served
+}
+
+fn work_in_background(authority: &Arc<Authority>, life: &Life, shutdown: &Shutdown) {
+    let background = &life.background;
+    let of = || Arc::clone(authority);
+    background.begin("last use", |stop| last_use::write_regularly(of(), stop));
+    background.begin("forgetting", |stop| {
+        forgetting::forget_regularly(of(), stop)
+    });
+    background.begin("report", |stop| report::report_regularly(of(), stop));
+    background.begin("rotation", |stop| rotation::rotate_regularly(of(), stop));
+    background.begin("audit", |stop| audit::keeping::keep(of(), stop));
+    let (ready, shutdown) = (life.ready.clone(), shutdown.clone());
+    background.begin("readiness", |stop| watch_over(of(), ready, shutdown, stop));
 }
 
 /// `TokenService`, which does without the routes of the others.
@@ -99,7 +91,7 @@ fn direct(authority: &Arc<Authority>) -> DirectLayer<TokenServiceServer<Tokens>>
 }
 
 fn routes(authority: &Arc<Authority>, settings: &Settings, life: &Life) -> Routes {
-    let (draining, tasks) = (life.draining.clone(), life.background.clone());
+    let (draining, tasks) = (life.draining.clone(), life.background.tasks().clone());
     let keys = ApiKeyServiceServer::new(ApiKeys(Arc::clone(authority)));
     let users = UserServiceServer::new(Users(Arc::clone(authority)));
     let spaces = SpaceServiceServer::new(Spaces(Arc::clone(authority)));
@@ -149,11 +141,7 @@ fn limits(settings: &Settings) -> BTreeMap<String, String> {
 }
 
 /// The public keys as HTTP serves them, renewed whenever they change.
-fn publish_keys(
-    authority: &Arc<Authority>,
-    tasks: &TaskTracker,
-    stop: CancellationToken,
-) -> JwksSource {
+fn publish_keys(authority: &Arc<Authority>, background: &Background) -> JwksSource {
     let document = |authority: &Authority| {
         Some(Arc::new(JwksDocument::new(
             authority.keyring.published().jwks_json.to_string(),
@@ -162,7 +150,7 @@ fn publish_keys(
     let (sender, source) = watch::channel(document(authority));
     let mut changes = authority.keyring.changes();
     let authority = Arc::clone(authority);
-    tasks.spawn(async move {
+    background.begin("key set", |stop| async move {
         while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
             sender.send_replace(document(&authority));
         }
@@ -170,15 +158,24 @@ fn publish_keys(
     source
 }
 
-/// Ready while calls can be answered from memory, until `shutdown`.
-async fn watch_over(authority: Arc<Authority>, known: watch::Sender<bool>, shutdown: Shutdown) {
-    loop {
-        let ready = authority.log.is_current();
-        known.send_if_modified(|known| std::mem::replace(known, ready) != ready);
-        tokio::select! {
-            biased;
-            () = shutdown.asked() => return,
-            () = tokio::time::sleep(READINESS) => {}
+/// Ready while calls can be answered from memory, until `shutdown`: from then on the server is what it is said to be.
+async fn watch_over(
+    authority: Arc<Authority>,
+    known: watch::Sender<bool>,
+    shutdown: Shutdown,
+    stop: CancellationToken,
+) {
+    let watching = async {
+        loop {
+            let ready = authority.log.is_current();
+            known.send_if_modified(|known| std::mem::replace(known, ready) != ready);
+            tokio::time::sleep(READINESS).await;
         }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.asked() => {}
+        () = watching => {}
     }
+    stop.cancelled().await;
 }

@@ -39,7 +39,7 @@ mod tests;
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -69,6 +69,9 @@ use crate::{
 const DEDICATED_ACQUIRE: Duration = Duration::from_secs(1);
 const DEDICATED_STATEMENT: Duration = Duration::from_secs(2);
 
+/// Connections that read a SQLite file.
+const READERS: u32 = 4;
+
 /// How long closing waits for connections to come back.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -90,6 +93,8 @@ struct Inner {
     settings: DatabaseSettings,
     readers: Pool,
     writers: Pool,
+    /// To be closed before the others: whoever closes the last one of a SQLite file tidies up, and must be able to write.
+    dedicated: Mutex<Vec<Pool>>,
     statements: Statements,
     tasks: TaskTracker,
     audit_key: OnceLock<HeadKey>,
@@ -109,12 +114,13 @@ impl Database {
                 let file = DatabaseFile::take(path)?;
                 let path = file.path();
                 let writers = sqlite::writer(path, settings, &statements, &tasks).await?;
-                let readers = sqlite::readers(path, settings, &statements, &tasks);
+                let readers = sqlite::readers(path, READERS, settings, &statements, &tasks);
                 Inner {
                     engine: Engine::Sqlite,
                     settings: settings.clone(),
                     readers,
                     writers,
+                    dedicated: Mutex::default(),
                     statements,
                     tasks,
                     audit_key: OnceLock::new(),
@@ -128,6 +134,7 @@ impl Database {
                     settings: settings.clone(),
                     readers: pool.clone(),
                     writers: pool,
+                    dedicated: Mutex::default(),
                     statements,
                     tasks,
                     audit_key: OnceLock::new(),
@@ -147,7 +154,7 @@ impl Database {
         let pool = match &settings.location {
             DatabaseLocation::Sqlite(path) => {
                 sqlite::require_file(path)?;
-                sqlite::readers(path, &settings, &statements, &tasks)
+                sqlite::readers(path, READERS, &settings, &statements, &tasks)
             }
             DatabaseLocation::Postgres(url) => {
                 postgres::pool(url, &settings, &statements, &tasks).await?
@@ -162,6 +169,7 @@ impl Database {
             settings,
             readers: pool.clone(),
             writers: pool,
+            dedicated: Mutex::default(),
             statements,
             tasks,
             audit_key: OnceLock::new(),
@@ -208,17 +216,27 @@ impl Database {
         self.0.file.as_ref().is_none_or(|file| file.is_in_place())
     }
 
-    /// A connection of its own, called `name` in `pg_stat_activity`, opened anew when it is lost; a statement on it may take
-    /// 2 seconds, and a transaction do nothing for `idle_in_transaction`. PostgreSQL only: on SQLite INTERNAL.
+    /// A connection of its own. On PostgreSQL it is called `name` in `pg_stat_activity`, and opened anew when it is lost; a
+    /// statement on it may take 2 seconds, and a transaction do nothing for `idle_in_transaction`. On SQLite it only reads.
     pub async fn dedicated(&self, name: &str, idle_in_transaction: Duration) -> Result<Pool> {
+        let (statements, tasks) = (&self.0.statements, &self.0.tasks);
         let mut settings = self.0.settings.clone();
         name.clone_into(&mut settings.application_name);
         settings.max_connections = 1;
         settings.acquire_timeout = settings.acquire_timeout.min(DEDICATED_ACQUIRE);
         settings.statement_timeout = settings.statement_timeout.min(DEDICATED_STATEMENT);
         settings.idle_in_transaction_timeout = idle_in_transaction;
-        let url = self.postgres_url()?;
-        postgres::pool(url, &settings, &self.0.statements, &self.0.tasks).await
+        let pool = match &settings.location {
+            DatabaseLocation::Sqlite(path) => {
+                let path = self.0.file.as_ref().map_or(path.as_path(), |it| it.path());
+                sqlite::readers(path, 1, &settings, statements, tasks)
+            }
+            DatabaseLocation::Postgres(url) => {
+                postgres::pool(url, &settings, statements, tasks).await?
+            }
+        };
+        self.dedicated_pools().push(pool.clone());
+        Ok(pool)
     }
 
     /// How many statements have been sent since the database was opened, those of dedicated connections included.
@@ -235,6 +253,10 @@ impl Database {
     pub async fn close(&self) {
         self.0.tasks.close();
         let closing = async {
+            let dedicated = std::mem::take(&mut *self.dedicated_pools());
+            for pool in dedicated {
+                pool.close().await;
+            }
             self.0.readers.close().await;
             self.0.writers.close().await;
             self.0.tasks.wait().await;
@@ -242,6 +264,11 @@ impl Database {
         if tokio::time::timeout(CLOSING, closing).await.is_err() {
             tracing::warn!("some database connections did not come back; closing without them");
         }
+    }
+
+    fn dedicated_pools(&self) -> MutexGuard<'_, Vec<Pool>> {
+        let dedicated = self.0.dedicated.lock();
+        dedicated.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn postgres_url(&self) -> Result<&secrecy::SecretString> {

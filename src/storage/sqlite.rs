@@ -19,8 +19,6 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-const READERS: u32 = 4;
-
 /// Rows that a query gets ready before it waits for somebody to take them: a whole batch, so that the thread is woken once.
 const ROWS_AHEAD: usize = 1000;
 
@@ -57,15 +55,16 @@ pub(super) async fn writer(
     Ok(Pool::new(connection, None, tasks))
 }
 
-/// Connections that read what is committed while the writer writes, and cannot write themselves.
+/// So many connections that read what is committed while the writer writes, and cannot write themselves.
 pub(super) fn readers(
     path: &Path,
+    connections: u32,
     settings: &DatabaseSettings,
     statements: &Statements,
     tasks: &TaskTracker,
 ) -> Pool {
     let options = options(path, settings).pragma("query_only", "ON");
-    let pool = pool_options(READERS, settings).connect_lazy_with(options);
+    let pool = pool_options(connections, settings).connect_lazy_with(options);
     let mut connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
     statements.count_those_of(&mut connection);
     Pool::new(connection, None::<Recipe>, tasks)

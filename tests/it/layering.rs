@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["log"],
     &["storage"],
     &["domain"],
-    &["telemetry", "shutdown"],
+    &["telemetry", "shutdown", "background"],
     &["config"],
     &["clock", "random"],
     &["error"],

@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     authority::idempotency::{Answer, Request},
+    background::Background,
     clock::{Clock, Timestamp},
     domain::{
         audit::Event,
@@ -74,23 +75,23 @@ struct Waiting {
 }
 
 impl SharedCommits {
-    /// Begins to take them, until `stop`.
+    /// Begins to take them.
     pub fn start(
         db: &Database,
         log: &RevocationLog,
         clock: &Clock,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
+        background: &Background,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let committer = Arc::new(Committer {
             db: db.clone(),
             log: log.clone(),
             clock: clock.clone(),
-            tasks: tasks.clone(),
+            tasks: background.tasks().clone(),
             shared: metrics::histogram!(names::SHARED_COMMIT_ENTRIES),
         });
-        tasks.spawn(Arc::clone(&committer).run(waiting, stop.clone()));
+        let committing = Arc::clone(&committer);
+        background.begin("shared commits", |stop| committing.run(waiting, stop));
         Self { committer, queue }
     }
 

@@ -158,7 +158,7 @@ fn run(terms: [Terms; 2], steps: &[Step], fenced: &Cell<u32>) -> TestCaseResult 
     let mut world = World::new(terms[0], terms[1]);
     for step in steps {
         world.take(step);
-        let answers = world.lease.may_answer(world.now(0));
+        let answers = world.lease.right().allows(world.now(0));
         prop_assert!(!(world.row.fenced && answers), "fenced, and answers");
     }
     fenced.set(fenced.get() + u32::from(world.row.fenced));

@@ -2,8 +2,9 @@
 //!
 //! Each replica holds a row with a `beat` and with the place up to which it has `applied` the log. [`Lease`] is its own view:
 //! until when it may answer from what it remembers. [`Barrier`] is the view of whoever waits for a revocation: whether every
-//! lease that may still be in use has applied it, and which ones may be fenced because they no longer move. Both are state
-//! machines without I/O; time is an argument, measured since boot on the machine that asks ([`crate::clock::boottime`]).
+//! lease that may still be in use has applied it, and which ones may be fenced because they no longer move. [`Answering`] is a
+//! server's right from one lease to the next, and what it may do for it. All are state machines without I/O; time is an argument,
+//! measured since boot on the machine that asks ([`crate::clock::boottime`]).
 //!
 //! # Why it is safe
 //!
@@ -26,6 +27,7 @@
 //! All of them wait until they are durable (`synchronous_commit`): a beat that a crash of the database takes back would look as if
 //! it had stood still.
 
+mod answering;
 mod barrier;
 #[cfg(test)]
 mod drift;
@@ -33,6 +35,7 @@ mod own;
 
 use std::time::Duration;
 
+pub use answering::{Answering, Next, Right};
 pub use barrier::{Barrier, Fencing, LeaseRow, Standing, Verdict};
 pub use own::{Lease, Load, Renewal};
 

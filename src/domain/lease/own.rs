@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Terms;
+use super::{Right, Terms};
 use crate::domain::{ids::ReplicaId, revocation::Position};
 
 /// A replica's view of the lease it holds under one id.
@@ -59,7 +59,7 @@ impl Renewal {
 }
 
 /// Leave to read the head of the log and to load up to it: given only when the lease is committed.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use = "the log is loaded with it"]
 pub struct Load(ReplicaId);
 
@@ -142,14 +142,17 @@ impl Lease {
         }
     }
 
-    /// Until when what is remembered may be answered from; none where it may not at all.
-    pub fn right(&self) -> Option<Duration> {
-        (self.stage == Stage::Serving).then_some(self.until)
+    /// Whether the log was loaded under it.
+    pub fn is_loaded(&self) -> bool {
+        matches!(self.stage, Stage::Posting(_) | Stage::Serving)
     }
 
-    /// Whether what is remembered may be answered from: the last step of an answer, after everything else was decided.
-    pub fn may_answer(&self, now: Duration) -> bool {
-        self.right().is_some_and(|until| now < until)
+    /// Until when what is remembered may be answered from.
+    pub fn right(&self) -> Right {
+        match self.stage {
+            Stage::Serving => Right::until(self.until),
+            Stage::Opening | Stage::Loading | Stage::Posting(_) | Stage::Ended => Right::NONE,
+        }
     }
 
     /// Gives the lease up: at a clean shutdown before the row is deleted, and where what was applied turns out not to be what the
@@ -214,14 +217,14 @@ mod tests {
         );
         lease.renewal_committed(&first, true);
         let load = lease.load().unwrap();
-        assert!(!lease.may_answer(at(1)), "nothing is loaded");
+        assert!(!lease.right().allows(at(1)), "nothing is loaded");
         lease.loaded(load, Position(7));
-        assert!(!lease.may_answer(at(1)), "nothing is posted");
+        assert!(!lease.right().allows(at(1)), "nothing is posted");
         let post = sent(&lease, 1, 7);
         assert!(!post.opens());
-        assert!(!lease.may_answer(at(2)), "the post is not committed");
+        assert!(!lease.right().allows(at(2)), "the post is not committed");
         lease.renewal_committed(&post, true);
-        assert!(lease.may_answer(at(2)));
+        assert!(lease.right().allows(at(2)));
         assert!(lease.load().is_none(), "a log is loaded once");
     }
 
@@ -235,7 +238,10 @@ mod tests {
         let load = lease.load().unwrap();
         lease.loaded(load, Position(7));
         lease.renewal_committed(&early, true);
-        assert!(!lease.may_answer(at(2)), "what it posted is not the place");
+        assert!(
+            !lease.right().allows(at(2)),
+            "what it posted is not the place"
+        );
         assert_eq!(sent(&lease, 2, 8).applied(), Position(8));
     }
 
@@ -243,14 +249,17 @@ mod tests {
     fn the_right_to_answer_is_counted_from_when_the_renewal_was_sent() {
         let mut lease = serving(0);
         let renewal = sent(&lease, 1_000, 7);
-        assert!(lease.may_answer(at(2_474)));
-        assert!(!lease.may_answer(at(2_475)), "a renewal sent is no right");
+        assert!(lease.right().allows(at(2_474)));
+        assert!(
+            !lease.right().allows(at(2_475)),
+            "a renewal sent is no right"
+        );
         lease.renewal_committed(&renewal, true);
-        assert!(lease.may_answer(at(3_474)));
-        assert!(!lease.may_answer(at(3_475)));
+        assert!(lease.right().allows(at(3_474)));
+        assert!(!lease.right().allows(at(3_475)));
         let late = sent(&lease, 1_001, 7);
         lease.renewal_committed(&late, true);
-        assert!(!lease.may_answer(at(3_476)), "however late the reply");
+        assert!(!lease.right().allows(at(3_476)), "however late the reply");
     }
 
     #[test]
@@ -258,18 +267,18 @@ mod tests {
         let mut lease = serving(0);
         let (early, late) = (sent(&lease, 500, 7), sent(&lease, 900, 7));
         lease.renewal_committed(&late, true);
-        assert_eq!(lease.right(), Some(at(900 + 2_475)));
+        assert_eq!(lease.right(), Right::until(at(900 + 2_475)));
         lease.renewal_committed(&early, true);
-        assert_eq!(lease.right(), Some(at(900 + 2_475)));
+        assert_eq!(lease.right(), Right::until(at(900 + 2_475)));
     }
 
     #[test]
     fn a_right_that_ran_out_comes_back_with_the_next_renewal() {
         let mut lease = serving(0);
-        assert!(!lease.may_answer(at(10_000)));
+        assert!(!lease.right().allows(at(10_000)));
         assert!(!lease.has_ended(), "nobody has fenced it");
         renew(&mut lease, 10_000, 7);
-        assert!(lease.may_answer(at(10_001)));
+        assert!(lease.right().allows(at(10_001)));
     }
 
     #[test]
@@ -278,9 +287,12 @@ mod tests {
         let (other, fenced) = (sent(&lease, 500, 7), sent(&lease, 900, 7));
         lease.renewal_committed(&fenced, false);
         assert!(lease.has_ended());
-        assert!(!lease.may_answer(at(901)));
+        assert!(!lease.right().allows(at(901)));
         lease.renewal_committed(&other, true);
-        assert!(!lease.may_answer(at(901)), "a late reply revives nothing");
+        assert!(
+            !lease.right().allows(at(901)),
+            "a late reply revives nothing"
+        );
         assert!(lease.renewal_sent(at(902), Position(7)).is_none());
         assert!(lease.load().is_none());
     }
@@ -308,14 +320,14 @@ mod tests {
         let load = loading(0).load().unwrap();
         next.loaded(load, Position(7));
         renew(&mut next, 0, 7);
-        assert!(!next.may_answer(at(1)), "its head is too old");
+        assert!(!next.right().allows(at(1)), "its head is too old");
     }
 
     #[test]
     fn a_lease_that_was_given_up_answers_nothing() {
         let mut lease = serving(0);
         lease.end();
-        assert!(!lease.may_answer(at(1)));
-        assert_eq!(lease.right(), None);
+        assert!(!lease.right().allows(at(1)));
+        assert_eq!(lease.right(), Right::NONE);
     }
 }

@@ -23,6 +23,7 @@ use super::{
     context::{CallContext, RequestId},
 };
 use crate::{
+    background::message_of,
     error::{Error, Reason},
     grpc::methods::Method,
 };
@@ -161,10 +162,6 @@ where
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Status {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without a message");
+    let text = message_of(panic);
     Error::new(Reason::Internal, format!("a handler panicked: {text}")).into()
 }

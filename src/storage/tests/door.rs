@@ -201,13 +201,19 @@ async fn every_statement_is_counted() {
 }
 
 #[tokio::test]
-async fn a_file_has_no_connection_besides_its_pools() {
+async fn a_connection_of_its_own_reads_a_file_while_all_others_are_busy() {
     let place = Place::sqlite();
     let database = place.open().await;
-    let refused = database.dedicated("tail", Duration::ZERO).await;
-    assert!(refused.is_err());
-    assert_eq!(
-        database.reader().get_database_backend(),
-        sea_orm::DbBackend::Sqlite
-    );
+    let readers = database.reader().connection();
+    let readers = readers.get_sqlite_connection_pool();
+    let mut busy = Vec::new();
+    while busy.len() < crate::storage::READERS as usize {
+        busy.push(readers.acquire().await.unwrap());
+    }
+    assert!(readers.try_acquire().is_none());
+    let own = database.dedicated("tail", Duration::ZERO).await.unwrap();
+    let found = spaces::Entity::find().all(&own).await.unwrap();
+    assert!(found.is_empty());
+    let written = space("one").insert(&own).await;
+    assert!(written.is_err(), "it only reads");
 }

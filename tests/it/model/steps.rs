@@ -2,7 +2,7 @@
 
 use stateright::{Model, Property};
 use token_authority::domain::{
-    lease::{Barrier, Fencing, LeaseRow, Renewal, Verdict},
+    lease::{Barrier, Fencing, LeaseRow, Next, Renewal, Verdict},
     revocation::Position,
 };
 
@@ -31,7 +31,9 @@ pub(super) enum Action {
     Commit(usize, usize),
     /// The replica learns of it.
     Reply(usize, usize),
-    /// A joining replica reads the head of the log and loads up to it.
+    /// A joining replica reads the head of the log.
+    ReadHead(usize),
+    /// It has loaded the log up to there.
     Load(usize),
     /// A replica reads on.
     Follow(usize),
@@ -95,7 +97,7 @@ impl Model for Replication {
             safe,
             Property::sometimes(ALL_ALIVE, |model: &Self, world: &World| {
                 let now = model.replica_time(world);
-                let alive = |replica: &Replica| replica.life == 0 && replica.lease.may_answer(now);
+                let alive = |replica: &Replica| replica.life == 0 && replica.may_answer(now);
                 world.revoker.effective && world.replicas.iter().all(alive)
             }),
             Property::sometimes(AFTER_FENCE, |_, world: &World| {
@@ -110,7 +112,7 @@ impl Model for Replication {
                 let now = model.replica_time(world);
                 let killed_at = world.database.killed_at;
                 let behind =
-                    |replica: &Replica| replica.lease.may_answer(now) && replica.memory < killed_at;
+                    |replica: &Replica| replica.may_answer(now) && replica.memory < killed_at;
                 !world.revoker.effective && world.replicas.iter().any(behind)
             }),
         ]
@@ -143,7 +145,7 @@ impl Replication {
 
     fn of_replica(&self, world: &World, index: usize, actions: &mut Vec<Action>) {
         let replica = &world.replicas[index];
-        let (mut under_way, id) = (0, replica.lease.id());
+        let (mut under_way, id) = (0, replica.lease().id());
         for (flight, (renewal, touched)) in replica.flights.iter().enumerate() {
             let current = renewal.id() == id;
             under_way += usize::from(current);
@@ -152,17 +154,19 @@ impl Replication {
                 Some(_) => actions.push(Action::Reply(index, flight)),
             }
         }
-        let ended = replica.lease.has_ended();
+        let (answering, ended) = (&replica.answering, replica.lease().has_ended());
         let renewals = self.renewals[usize::from(replica.life.min(1))];
         let may_send = under_way < self.under_way && replica.sent < renewals;
         let now = self.replica_time(world);
-        if may_send && replica.lease.renewal_sent(now, Position(0)).is_some() {
+        if may_send && matches!(answering.next(now, Position(0)), Next::Renew(_)) {
             actions.push(Action::Send(index));
         }
-        if replica.lease.load().is_some() {
-            actions.push(Action::Load(index));
+        match replica.loading {
+            Some(_) => actions.push(Action::Load(index)),
+            None if answering.load().is_some() => actions.push(Action::ReadHead(index)),
+            None => {}
         }
-        if !ended && replica.memory.is_some() {
+        if answering.is_loaded() && replica.loading.is_none() {
             actions.push(Action::Follow(index));
         }
         if !ended && self.stops {
@@ -211,7 +215,7 @@ impl Replication {
 impl Replication {
     fn take(&self, world: &mut World, action: Action) {
         match action {
-            Action::Tick => world.time += 1,
+            Action::Tick => self.tick(world),
             Action::SequenceRevocation => world.database.killed_at = Some(world.database.append()),
             Action::SequenceOther => {
                 world.database.append();
@@ -220,6 +224,7 @@ impl Replication {
             Action::Send(index) => self.send(world, index),
             Action::Commit(index, flight) => self.commit(world, index, flight),
             Action::Reply(index, flight) => self.reply(world, index, flight),
+            Action::ReadHead(index) => self.read_head(world, index),
             Action::Load(index) => self.load(world, index),
             Action::Follow(index) => {
                 let head = self.head(&world.database);
@@ -229,10 +234,10 @@ impl Replication {
             Action::Restart(index) => self.restart(world, index),
             Action::GiveBack(index) => {
                 let replica = &mut world.replicas[index];
-                replica.lease.end();
-                replica.memory = None;
+                replica.answering.end();
+                (replica.memory, replica.loading) = (None, None);
                 replica.flights.retain(|(_, touched)| touched.is_none());
-                let id = replica.lease.id();
+                let id = replica.lease().id();
                 world.database.leases.retain(|row| row.id != *id);
             }
             Action::Look => self.look(world),
@@ -251,11 +256,21 @@ impl Replication {
         }
     }
 
+    /// Whether a replica follows the log decides how long others wait for it, and nothing else: here every one does, however far
+    /// behind it is.
+    fn tick(&self, world: &mut World) {
+        world.time += 1;
+        let now = self.replica_time(world);
+        for replica in &mut world.replicas {
+            replica.answering.followed(now);
+        }
+    }
+
     fn send(&self, world: &mut World, index: usize) {
         let now = self.replica_time(world);
         let replica = &mut world.replicas[index];
         let applied = replica.memory.unwrap_or_default();
-        if let Some(renewal) = replica.lease.renewal_sent(now, applied) {
+        if let Next::Renew(renewal) = replica.answering.next(now, applied) {
             replica.flights.push((renewal, None));
             replica.sent += 1;
         }
@@ -269,7 +284,8 @@ impl Replication {
             world.database.stamp(renewal, world.time);
         }
         // Nobody waits any more for the reply to an earlier lease.
-        if renewal.id() != replica.lease.id() || replica.lease.has_ended() {
+        let lease = replica.answering.lease().unwrap();
+        if renewal.id() != lease.id() || lease.has_ended() {
             replica.flights.remove(flight);
         }
     }
@@ -280,12 +296,12 @@ impl Replication {
         let (renewal, touched) = replica.flights.remove(flight);
         let dated_anew = self
             .takes(Shortcut::FromReply)
-            .then(|| replica.lease.renewal_sent(now, renewal.applied()));
+            .then(|| replica.lease().renewal_sent(now, renewal.applied()));
         let renewal = dated_anew.flatten().unwrap_or(renewal);
         replica
-            .lease
+            .answering
             .renewal_committed(&renewal, touched == Some(true));
-        if replica.lease.has_ended() {
+        if replica.lease().has_ended() {
             replica.flights.retain(|(_, touched)| touched.is_none());
             if !self.takes(Shortcut::NoFlush) {
                 replica.memory = None;
@@ -293,26 +309,36 @@ impl Replication {
         }
     }
 
-    fn load(&self, world: &mut World, index: usize) {
+    fn read_head(&self, world: &mut World, index: usize) {
         let head = self.head(&world.database);
         let replica = &mut world.replicas[index];
-        let kept = replica.memory.or(replica.early_head);
-        if let Some(load) = replica.lease.load() {
-            let place = kept.unwrap_or(head);
+        let kept = replica.memory.filter(|_| self.takes(Shortcut::NoFlush));
+        let place = kept.or(replica.early_head).unwrap_or(head);
+        replica.loading = replica.answering.load().map(|load| (load, place));
+    }
+
+    fn load(&self, world: &mut World, index: usize) {
+        let now = self.replica_time(world);
+        let replica = &mut world.replicas[index];
+        if let Some((load, place)) = replica.loading.take() {
             replica.memory = Some(place);
-            replica.lease.loaded(load, place);
+            replica.answering.loaded(load, place, now);
         }
     }
 
     fn restart(&self, world: &mut World, index: usize) {
         let earlier = &world.replicas[index];
-        let fenced = earlier.lease.has_ended();
+        let fenced = earlier.lease().has_ended();
         let mut replica = Replica::joining(index, earlier.life + 1, self.replica_time(world));
         let left_behind = earlier
             .flights
             .iter()
             .filter(|(_, touched)| touched.is_none());
         replica.flights.extend(left_behind.cloned());
+        if fenced {
+            // What was begun under the lease that was lost goes on.
+            replica.loading.clone_from(&earlier.loading);
+        }
         if self.takes(Shortcut::NoFlush) && fenced {
             replica.memory = earlier.memory;
         }

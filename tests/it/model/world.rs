@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use token_authority::domain::{
     ids::ReplicaId,
-    lease::{Barrier, Lease, LeaseRow, Renewal, Terms},
+    lease::{Answering, Barrier, Lease, LeaseRow, Load, Next, Renewal, Right, Terms},
     revocation::Position,
 };
 
@@ -72,9 +72,11 @@ pub(super) struct Database {
 pub(super) struct Replica {
     /// How many leases it has had before.
     pub(super) life: u8,
-    pub(super) lease: Lease,
+    pub(super) answering: Answering,
     /// Up to where the log is in its memory; none where nothing is.
     pub(super) memory: Option<Position>,
+    /// A load under way, and the head that was read for it.
+    pub(super) loading: Option<(Load, Position)>,
     /// A head that was read too early.
     pub(super) early_head: Option<Position>,
     /// Renewals sent under this lease.
@@ -97,7 +99,7 @@ impl Replication {
     pub(super) fn beginning(&self) -> World {
         let replicas: Vec<Replica> = (0..self.lives.len()).map(Replica::serving).collect();
         let by_wall_clock = self.takes(Shortcut::WallClock);
-        let stamp = |replica: &Replica| (replica.lease.id().clone(), 0);
+        let stamp = |replica: &Replica| (replica.lease().id().clone(), 0);
         let leases: Vec<LeaseRow> = replicas.iter().map(Replica::first_row).collect();
         let mut barrier = Barrier::new(TERMS);
         barrier.observe(Duration::ZERO, Position(0), &leases);
@@ -144,8 +146,7 @@ impl Replication {
     pub(super) fn active_after_effective(&self, world: &World) -> bool {
         let now = self.replica_time(world);
         let killed_at = world.database.killed_at;
-        let says_active =
-            |replica: &Replica| replica.lease.may_answer(now) && replica.memory < killed_at;
+        let says_active = |replica: &Replica| replica.may_answer(now) && replica.memory < killed_at;
         world.revoker.effective && world.replicas.iter().any(says_active)
     }
 }
@@ -153,14 +154,16 @@ impl Replication {
 impl Replica {
     fn serving(index: usize) -> Self {
         let mut replica = Self::joining(index, 0, Duration::ZERO);
-        let lease = &mut replica.lease;
+        let answering = &mut replica.answering;
         for (opening, _) in replica.flights.drain(..) {
-            lease.renewal_committed(&opening, true);
+            answering.renewal_committed(&opening, true);
         }
-        let load = lease.load().unwrap();
-        lease.loaded(load, Position(0));
-        let post = lease.renewal_sent(Duration::ZERO, Position(0)).unwrap();
-        lease.renewal_committed(&post, true);
+        let load = answering.load().unwrap();
+        answering.loaded(load, Position(0), Duration::ZERO);
+        let Next::Renew(post) = answering.next(Duration::ZERO, Position(0)) else {
+            panic!("it follows the log");
+        };
+        answering.renewal_committed(&post, true);
         replica.sent += 1;
         replica.memory = Some(Position(0));
         replica
@@ -168,20 +171,30 @@ impl Replica {
 
     /// It has sent the row of its lease.
     pub(super) fn joining(index: usize, life: u8, now: Duration) -> Self {
-        let (lease, opening) = Lease::open(lease_id(index, life), TERMS, now);
+        let mut answering = Answering::new(TERMS, now);
+        let opening = answering.join(lease_id(index, life), now);
         Self {
             life,
-            lease,
+            answering,
             memory: None,
+            loading: None,
             early_head: None,
             sent: 1,
             flights: vec![(opening, None)],
         }
     }
 
+    pub(super) fn lease(&self) -> &Lease {
+        self.answering.lease().unwrap()
+    }
+
+    pub(super) fn may_answer(&self, now: Duration) -> bool {
+        self.answering.right().allows(now)
+    }
+
     fn first_row(&self) -> LeaseRow {
         LeaseRow {
-            id: self.lease.id().clone(),
+            id: self.lease().id().clone(),
             beat: 1,
             applied: Position(0),
             fenced: false,
@@ -192,7 +205,9 @@ impl Replica {
     pub(super) fn serves_again(&self, database: &Database, index: usize) -> bool {
         let first = lease_id(index, 0);
         let was_fenced = |row: &LeaseRow| row.id == first && row.fenced;
-        self.life > 0 && self.lease.right().is_some() && database.leases.iter().any(was_fenced)
+        self.life > 0
+            && self.answering.right() != Right::NONE
+            && database.leases.iter().any(was_fenced)
     }
 }
 

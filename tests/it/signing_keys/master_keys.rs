@@ -63,9 +63,9 @@ impl Restarted {
         settings.master_key_file = paths(&self.files, master_keys);
         let life = Life::default();
         let clock = self.clock.clone();
-        let opened = server::open(&settings, clock, &life.background, &life.stopping).await;
+        let opened = server::open(&settings, clock, &life.background).await;
         let refusal = opened.unwrap_err().to_string();
-        life.stopping.cancel();
+        life.background.stop();
         let server = start(database, data, &self.clock, &self.files, then).await;
         (Self { server, ..self }, refusal)
     }
@@ -216,11 +216,11 @@ async fn without_its_master_key_a_database_is_left_alone(engine: Engine) {
 
     let settings = settings(&database, &data);
     let life = Life::default();
-    let opened = server::open(&settings, clock.clone(), &life.background, &life.stopping).await;
+    let opened = server::open(&settings, clock.clone(), &life.background).await;
     let refusal = opened.unwrap_err().to_string();
     assert!(refusal.contains("there is no master key file"), "{refusal}");
     assert!(!path.exists(), "no other one is left behind");
-    life.stopping.cancel();
+    life.background.stop();
 
     fs::rename(&kept, &path).unwrap();
     let server = Server::start_in(database, data, clock, |_| {}).await;
@@ -268,13 +268,13 @@ async fn a_private_key_is_bound_to_its_kid(engine: Engine) {
     let mut settings = settings(&database, &data);
     settings.master_key_file = paths(&server.files, &[1]);
     let life = Life::default();
-    let opened = server::open(&settings, server.clock, &life.background, &life.stopping).await;
+    let opened = server::open(&settings, server.clock, &life.background).await;
     let refusal = opened.unwrap_err().to_string();
     assert!(
         refusal.contains("was changed, or belongs elsewhere"),
         "{refusal}"
     );
-    life.stopping.cancel();
+    life.background.stop();
 }
 
 macro_rules! on_both {

@@ -21,6 +21,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use token_authority::{
     authority::Authority,
+    background::Background,
     clock::{Clock, Timestamp},
     config::Settings,
     domain::ids::{RoleName, SpaceId, UserId},
@@ -111,6 +112,8 @@ pub(crate) struct Server {
     pub(crate) database: TestDatabase,
     /// Its data directory.
     pub(crate) data: TempDir,
+    /// What goes on in it.
+    pub(crate) background: Background,
     shutdown: Shutdown,
     served: JoinHandle<Result<()>>,
 }
@@ -138,9 +141,9 @@ impl Server {
             listeners.http_address().unwrap(),
         );
         let life = Life::default();
-        let opened = server::open(&settings, clock.clone(), &life.background, &life.stopping).await;
+        let opened = server::open(&settings, clock.clone(), &life.background).await;
         let authority = opened.unwrap();
-        let shutdown = Shutdown::new();
+        let (background, shutdown) = (life.background.clone(), Shutdown::new());
         let mut ready = life.ready.subscribe();
         let running = {
             let (authority, shutdown) = (Arc::clone(&authority), shutdown.clone());
@@ -158,6 +161,7 @@ impl Server {
             admin_password,
             database,
             data,
+            background,
             shutdown,
             served,
         }
@@ -167,6 +171,11 @@ impl Server {
     pub(crate) async fn beside(&self) -> Self {
         let data = data_beside(&self.data);
         Self::start_in(self.database.shared(), data, self.clock.clone(), |_| {}).await
+    }
+
+    /// Waits until the server has ended by itself, and says why.
+    pub(crate) async fn failed(self) -> String {
+        self.served.await.unwrap().unwrap_err().to_string()
     }
 
     /// Ends the server politely.

@@ -1,0 +1,122 @@
+//! A server that does not follow the log answers nothing out of memory, and keeps nobody waiting for long.
+
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait as _;
+use token_authority::{
+    domain::{
+        ids::SigningKeyId,
+        revocation::{Decision, Subject},
+    },
+    log::{Effect, WaitUntil},
+    storage::revocation_log::{self, Turn},
+};
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::support::{
+    Engine, Server, TestDatabase, as_caller, data_beside, eventually, introspect_request,
+};
+
+const CONNECTIONS: u32 = 2;
+
+/// Says that a signing key has changed, and waits for everybody to know; for longer than a lease lasts that runs out, and not so
+/// long that the pool is replaced.
+async fn tell_of_a_key(server: &Server) -> Effect {
+    tell_within(server, Duration::from_secs(8)).await
+}
+
+async fn tell_within(server: &Server, wait: Duration) -> Effect {
+    let subject = Subject::SigningKey(SigningKeyId::known("some"));
+    let mut pending = server.authority.log.pending();
+    let transaction = server.authority.db.begin().await.unwrap();
+    let (decision, now) = (Decision::change(subject, None), server.clock.now());
+    pending.append(&transaction, &decision, now).await.unwrap();
+    transaction.commit().await.unwrap();
+    let until = WaitUntil::from(Instant::now() + wait);
+    pending.effect(until).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_reads_the_log_and_cannot_apply_it_lets_its_lease_go() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let (shared, data) = (server.database.shared(), data_beside(&server.data));
+    let other = Server::start_in(shared, data, server.clock.clone(), |settings| {
+        settings.database.connections = CONNECTIONS;
+    })
+    .await;
+    assert!(tell_of_a_key(&server).await.effective);
+
+    // Keys are read by way of the pool, the log by way of a connection of its own.
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        held.push(other.authority.db.begin().await.unwrap());
+    }
+    let effect = tell_of_a_key(&server).await;
+    assert!(effect.effective, "{effect:?}");
+    assert!(!other.authority.log.is_current());
+
+    drop(held);
+    eventually("it may answer again", async || {
+        other.authority.log.is_current()
+    })
+    .await;
+    let effect = tell_of_a_key(&server).await;
+    assert_eq!((effect.effective, effect.replicas_applied), (true, 2));
+    other.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_cannot_read_its_file_answers_nothing_until_it_can() {
+    let server = Server::start(TestDatabase::create(Engine::Sqlite).await.unwrap()).await;
+    let admin = server.admin().await.access_token;
+    let rename = async |from: &str, to: &str| {
+        let transaction = server.authority.db.begin().await.unwrap();
+        let rename = format!("ALTER TABLE {from} RENAME TO {to}");
+        transaction.execute_unprepared(&rename).await.unwrap();
+        transaction.commit().await.unwrap();
+    };
+    rename("revocation_log", "elsewhere").await;
+    eventually("it answers nothing from memory", async || {
+        !server.authority.log.is_current()
+    })
+    .await;
+    let mut tokens = server.tokens().await;
+    let told = tokens.introspect_token(as_caller(&admin, introspect_request(&admin)));
+    assert_eq!(told.await.unwrap_err().code(), Code::Unavailable);
+
+    rename("elsewhere", "revocation_log").await;
+    eventually("it may answer again", async || {
+        server.authority.log.is_current()
+    })
+    .await;
+    assert!(server.introspect(&admin, &admin).await.active());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_keeps_the_turn_at_the_log_does_not_hold_up_the_end_of_others() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let other = server.beside().await;
+    let turn = server.authority.db.begin().await.unwrap();
+    eventually("the turn is free for a moment", async || {
+        let taken = revocation_log::take_turn(&turn, Turn::Sequence).await;
+        taken.unwrap()
+    })
+    .await;
+    let effect = tell_within(&other, Duration::from_millis(300)).await;
+    assert_eq!(effect.position, None, "nobody has a turn");
+    let begun = Instant::now();
+    other.stop().await;
+    // It would be cut after ten.
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    turn.rollback().await.unwrap();
+    server.stop().await;
+}
