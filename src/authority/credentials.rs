@@ -137,7 +137,7 @@ impl Authority {
     /// Notes that a token was accepted, presented from `address`: of API keys it is known when they were used, and from where.
     pub fn note_use(&self, good: &Good, address: &str, now: Timestamp) {
         if let Credential::ApiKey(key) = &good.credential {
-            self.last_use.note(key, good.secret, address, now);
+            self.last_use.note(&key.id, good.secret, address, now);
         }
     }
 
