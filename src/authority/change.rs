@@ -140,15 +140,19 @@ impl<'a> Change<'a> {
         reason: Reason,
     ) -> Result<EventId> {
         let decision = Decision::revocation(subject, Some(space.clone()), reason);
-        self.kills = true;
-        self.append(&decision).await
+        self.revoke(&decision).await
     }
 
     /// Kills the JWTs of `subject` in every space.
     pub async fn kill_everywhere(&mut self, subject: Subject, reason: Reason) -> Result<EventId> {
-        self.kills = true;
-        self.append(&Decision::revocation(subject, None, reason))
+        self.revoke(&Decision::revocation(subject, None, reason))
             .await
+    }
+
+    /// Kills what `decision` says.
+    pub async fn revoke(&mut self, decision: &Decision) -> Result<EventId> {
+        self.kills = true;
+        self.append(decision).await
     }
 
     /// Makes stale what is remembered of `subject` in every space.

@@ -11,7 +11,7 @@ pub use self::described::{Wanted, describe, list};
 use super::{
     entity::{HiddenBytes, StringList, StringMap, api_key_secrets, api_keys},
     standing,
-    statement::{RowLock, execute, lock_row, statement},
+    statement::{execute, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -307,14 +307,13 @@ pub async fn end(db: &impl ConnectionTrait, id: &ApiKeyId, now: Timestamp) -> Re
     Ok(execute(db, sql, [id.as_str().into(), now.micros().into()]).await? == 1)
 }
 
-/// Ends every key of a user in a space, for good, those included that are being made meanwhile.
+/// Ends every key of a user in a space, for good. None can be made meanwhile where the user is locked exclusively.
 pub async fn end_all(
     db: &impl ConnectionTrait,
     user: &UserId,
     space: &SpaceId,
     now: Timestamp,
 ) -> Result<()> {
-    lock_row(db, "users", "user_id", user.as_str(), RowLock::Exclusive).await?;
     let sql = "UPDATE api_keys SET revoke_time = $3, update_time = $3
                WHERE user_id = $1 AND space_id = $2 AND revoke_time IS NULL";
     execute(
