@@ -49,6 +49,7 @@ mod issue;
 mod late_commits;
 mod layering;
 mod listing;
+mod many_at_once;
 mod methods;
 mod metrics;
 mod model;

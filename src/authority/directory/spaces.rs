@@ -122,14 +122,15 @@ pub async fn delete(
     let mut change = Change::begin(authority, Some(caller), locks).await?;
     let slug = described(&change.transaction, &id).await?.slug;
     storage::users::lock_all_exclusively(&change.transaction, &id).await?;
+    let held_elsewhere = storage::roles::held_elsewhere(&change.transaction, &id).await?;
     let mut had_admin = false;
-    for (user, elsewhere) in storage::roles::held_elsewhere(&change.transaction, &id).await? {
-        had_admin |= elsewhere == system && is_system_admin(&change, &user).await?;
-        let subject = Subject::User(user);
-        change
-            .kill(subject, &elsewhere, Reason::PrincipalChanged)
-            .await?;
+    for (user, elsewhere) in &held_elsewhere {
+        had_admin = had_admin || (*elsewhere == system && is_system_admin(&change, user).await?);
     }
+    let guests = held_elsewhere
+        .into_iter()
+        .map(|(user, elsewhere)| (Subject::User(user), elsewhere));
+    change.kill_each(guests, Reason::PrincipalChanged).await?;
     change
         .kill(Subject::Space(id.clone()), &id, Reason::PrincipalChanged)
         .await?;

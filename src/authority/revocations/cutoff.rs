@@ -60,12 +60,9 @@ async fn end_keys_of_spared(
     if target.sessions_until.is_none() {
         return Ok(());
     }
-    for (key, space) in keys.not_ended(change).await? {
-        change
-            .kill(Subject::ApiKey(key), &space, target.reason)
-            .await?;
-    }
-    Ok(())
+    let keys = keys.not_ended(change).await?.into_iter();
+    let subjects = keys.map(|(key, space)| (Subject::ApiKey(key), space));
+    change.kill_each(subjects, target.reason).await
 }
 
 /// Whose API keys end.
