@@ -21,6 +21,7 @@
 mod support;
 
 mod aging;
+mod ahead;
 mod api_keys;
 mod audit;
 mod authorization;
