@@ -26,9 +26,6 @@ use crate::{
     proto::{self, issue_token_request, token_service_server::TokenService},
 };
 
-/// The most tokens in one batch.
-pub(super) const BATCH_MAX: usize = 256;
-
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Tokens(pub Arc<Authority>);
@@ -89,7 +86,7 @@ impl TokenService for Tokens {
     ) -> Result<Response<proto::BatchIntrospectTokensResponse>, Status> {
         let caller = caller_of(&request)?;
         let request = request.into_inner();
-        if request.tokens.is_empty() || request.tokens.len() > BATCH_MAX {
+        if request.tokens.is_empty() || request.tokens.len() > convert::BATCH_MAX {
             return Err(Error::field("tokens", "must be 1 to 256").into());
         }
         self.reach(&caller, &request.min_cursor).await?;
