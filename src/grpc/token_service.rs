@@ -21,7 +21,10 @@ use crate::{
             revoke, rotate,
         },
     },
-    domain::permission::{Permission, PermissionSet},
+    domain::{
+        password::Password,
+        permission::{Permission, PermissionSet},
+    },
     error::{Error, Result},
     proto::{self, issue_token_request, token_service_server::TokenService},
 };
@@ -45,8 +48,8 @@ impl TokenService for Tokens {
         let wanted = wanted(request)?;
         let token = match credential {
             issue_token_request::Credential::Password(given) => {
-                let (name, password) = (&given.username, given.password);
-                issue::for_password(&self.0, name, password, &wanted, &call).await?
+                let password = Password::presented(given.password, "password.password")?;
+                issue::for_password(&self.0, &given.username, &password, &wanted, &call).await?
             }
             issue_token_request::Credential::ApiKeyToken(token) => {
                 issue::for_api_key(&self.0, &token, &wanted, &call).await?
