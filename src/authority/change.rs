@@ -84,6 +84,13 @@ impl Locks {
     }
 }
 
+/// Sets what is to be set; where that is none, it stays.
+pub(super) fn replace<T>(old: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *old = new;
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Change<'a> {

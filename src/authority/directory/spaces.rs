@@ -7,7 +7,7 @@ use crate::{
     authority::{
         Authority,
         caller::Caller,
-        change::{Change, Locks},
+        change::{Change, Locks, replace},
         page::{Page, Wanted},
     },
     domain::{
@@ -159,10 +159,4 @@ fn set(space: &mut Space, settings: Settings) {
     replace(&mut space.max_session_age, settings.max_session_age);
     replace(&mut space.max_api_key_ttl, settings.max_api_key_ttl);
     replace(&mut space.default_audiences, settings.default_audiences);
-}
-
-fn replace<T>(old: &mut T, new: Option<T>) {
-    if let Some(new) = new {
-        *old = new;
-    }
 }
