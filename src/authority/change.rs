@@ -8,12 +8,15 @@ use crate::{
     clock::Timestamp,
     domain::{
         ids::{EventId, SpaceId, UserId},
-        revocation::{Decision, Reason, Subject},
+        revocation::{Decision, FORGET_AFTER, Reason, Subject},
     },
     error::Result,
     log::{Effect, Pending, WaitUntil},
-    storage::{self, Transaction},
+    storage::{self, Transaction, revocation_log},
 };
+
+/// Entries that are appended in one statement, where there are many.
+const APPENDED: usize = 500;
 
 /// How a row is locked. Whoever makes something that belongs to a user or a space keeps it from being ended; whoever changes
 /// or ends it waits for all of those.
@@ -81,6 +84,13 @@ impl Locks {
     }
 }
 
+/// Sets what is to be set; where that is none, it stays.
+pub(super) fn replace<T>(old: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *old = new;
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Change<'a> {
@@ -140,15 +150,42 @@ impl<'a> Change<'a> {
         reason: Reason,
     ) -> Result<EventId> {
         let decision = Decision::revocation(subject, Some(space.clone()), reason);
-        self.kills = true;
-        self.append(&decision).await
+        self.revoke(&decision).await
     }
 
     /// Kills the JWTs of `subject` in every space.
     pub async fn kill_everywhere(&mut self, subject: Subject, reason: Reason) -> Result<EventId> {
-        self.kills = true;
-        self.append(&Decision::revocation(subject, None, reason))
+        self.revoke(&Decision::revocation(subject, None, reason))
             .await
+    }
+
+    /// Kills what `decision` says.
+    pub async fn revoke(&mut self, decision: &Decision) -> Result<EventId> {
+        self.kills = true;
+        self.append(decision).await
+    }
+
+    /// Kills the JWTs of many, each in its space, without a statement for each.
+    pub async fn kill_each(
+        &mut self,
+        subjects: impl IntoIterator<Item = (Subject, SpaceId)>,
+        reason: Reason,
+    ) -> Result<()> {
+        let decisions = subjects.into_iter().map(|(subject, space)| {
+            let decision = Decision::revocation(subject, Some(space), reason);
+            Ok((EventId::new(self.now)?, decision))
+        });
+        let decisions: Vec<_> = decisions.collect::<Result<_>>()?;
+        for chunk in decisions.chunks(APPENDED) {
+            let entries: Vec<_> = chunk.iter().map(|(id, decision)| (id, decision)).collect();
+            let made =
+                revocation_log::append(&self.transaction, &entries, self.now, FORGET_AFTER).await?;
+            for (id, decision) in entries {
+                self.pending.expect(id, decision.kind, made);
+            }
+            self.kills = true;
+        }
+        Ok(())
     }
 
     /// Makes stale what is remembered of `subject` in every space.
@@ -158,7 +195,7 @@ impl<'a> Change<'a> {
     }
 
     /// Waits with others for what was killed already.
-    pub fn join(&mut self, found: &storage::revocation_log::Found) {
+    pub fn join(&mut self, found: &revocation_log::Found) {
         self.kills = true;
         self.pending.join(found);
     }

@@ -4,7 +4,13 @@
 //! applied before it was loaded: it counts only while nothing after that place touches its key, user, space or roles. What a
 //! token may be is remembered, never what it may do: kills, expiry and deadlines are looked at each time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_lc_rs::digest;
 use quick_cache::sync::Cache;
@@ -33,6 +39,8 @@ const RECORD_LIFE: Duration = Duration::from_mins(5);
 /// How many ids that no key has are remembered, and for how long: few and short.
 const UNKNOWN_REMEMBERED: usize = 1024;
 const UNKNOWN_LIFE: Duration = Duration::from_secs(1);
+/// How often at most the log is read for the sake of a token that is ahead of it.
+const AHEAD_PAUSE: Duration = Duration::from_secs(1);
 /// How often a record is loaded again that was touched while it was being loaded.
 const ATTEMPTS: usize = 8;
 
@@ -54,6 +62,29 @@ pub struct VerifiedToken {
     pub token: AccessToken,
     /// What of it can be dead as such.
     pub targets: Targets,
+    /// When the log was last read and did not reach as far as its `rev`, in milliseconds since boot; 0: never.
+    ahead: AtomicU64,
+}
+
+impl VerifiedToken {
+    fn new(token: AccessToken) -> Self {
+        Self {
+            targets: Targets::of(&token),
+            token,
+            ahead: AtomicU64::new(0),
+        }
+    }
+
+    fn note_ahead(&self) {
+        let now = u64::try_from(boottime().as_millis()).unwrap_or_default();
+        self.ahead.store(now, Ordering::Relaxed);
+    }
+
+    /// Then the log is not read once more for its sake: what is new in it is applied anyway.
+    fn was_ahead_lately(&self) -> bool {
+        let noted = Duration::from_millis(self.ahead.load(Ordering::Relaxed));
+        !noted.is_zero() && boottime().saturating_sub(noted) < AHEAD_PAUSE
+    }
 }
 
 /// A token that was found good, or was good but for what is said beside it.
@@ -113,31 +144,41 @@ impl Authority {
             Ok(verified) => verified,
             Err(inactive) => return Ok(Err(inactive)),
         };
-        if verified.token.rev > self.log.applied().await?.position().0 {
-            // It is ahead of what was applied here, or of a log whose end was lost: then nothing that follows would kill it.
+        if let Some(verdict) = self.weigh(&verified, now).await? {
+            return Ok(verdict);
+        }
+        if !verified.was_ahead_lately() {
             self.log.catch_up().await?;
+            if let Some(verdict) = self.weigh(&verified, now).await? {
+                return Ok(verdict);
+            }
+            verified.note_ahead();
         }
+        // The log has lost its end: what was there of this token is not known, and nothing that follows would kill it.
+        let message = "the revocation log does not reach as far as the token";
+        Err(Error::new(Reason::DatabaseUnavailable, message).retry_after(AHEAD_PAUSE))
+    }
+
+    /// What the log says of a JWT; none where the token is ahead of what was applied here, and not known to be dead.
+    async fn weigh(&self, held: &Arc<VerifiedToken>, now: Timestamp) -> Result<Option<Verdict>> {
         let applied = self.log.applied().await?;
-        if verified.token.rev > applied.position().0 {
-            return Ok(Err(Inactive::Revoked));
+        if applied.revocations().kills(&held.token, &held.targets, now) {
+            return Ok(Some(Err(Inactive::Revoked)));
         }
-        if applied
-            .revocations()
-            .kills(&verified.token, &verified.targets, now)
-        {
-            return Ok(Err(Inactive::Revoked));
+        if held.token.rev > applied.position().0 {
+            return Ok(None);
         }
-        Ok(Ok(Good {
-            credential: Credential::AccessToken(verified),
+        Ok(Some(Ok(Good {
+            credential: Credential::AccessToken(Arc::clone(held)),
             position: applied.position(),
             secret: 0,
-        }))
+        })))
     }
 
     /// Notes that a token was accepted, presented from `address`: of API keys it is known when they were used, and from where.
     pub fn note_use(&self, good: &Good, address: &str, now: Timestamp) {
         if let Credential::ApiKey(key) = &good.credential {
-            self.last_use.note(key, good.secret, address, now);
+            self.last_use.note(&key.id, good.secret, address, now);
         }
     }
 
@@ -173,10 +214,7 @@ impl Authority {
         Ok(token
             .map_err(|rejection| inactive(&rejection))
             .map(|token| {
-                let verified = Arc::new(VerifiedToken {
-                    targets: Targets::of(&token),
-                    token,
-                });
+                let verified = Arc::new(VerifiedToken::new(token));
                 self.credentials
                     .verified
                     .insert(digest, Arc::clone(&verified));

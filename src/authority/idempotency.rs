@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
+use super::{caller::Caller, credentials::Credential};
 use crate::{
     clock::Timestamp,
     error::{Error, Reason, Result},
@@ -47,6 +48,20 @@ impl Request {
             idempotency_key: uuid.to_string(),
         };
         Ok(Some(Self { key, digest: sha }))
+    }
+
+    /// The same, bound to the caller's session or API key.
+    pub fn of_caller(
+        caller: &Caller,
+        method: &'static str,
+        key: &str,
+        asked: &impl prost::Message,
+    ) -> Result<Option<Self>> {
+        let owner = match &caller.credential {
+            Credential::AccessToken(held) => held.token.session_id.as_str(),
+            Credential::ApiKey(record) => record.id.as_str(),
+        };
+        Self::new(owner, method, key, asked)
     }
 
     /// The answer that was given, where this is a retry. `INVALID_ARGUMENT/IDEMPOTENCY_KEY_REUSED` where something else was

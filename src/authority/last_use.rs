@@ -1,7 +1,7 @@
-//! When and from where API keys were used: gathered in memory, written once a minute and at shutdown.
+//! When and from where API keys were used, and when users signed in: gathered in memory, written once a minute and at shutdown.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -12,48 +12,60 @@ use tokio_util::sync::CancellationToken;
 use super::Authority;
 use crate::{
     clock::Timestamp,
-    domain::{
-        api_key::KeyRecord,
-        ids::{ApiKeyId, UserId},
-    },
+    domain::ids::{ApiKeyId, UserId},
     error::Result,
-    storage,
+    storage::last_use::{KeyUse, note_sign_ins, note_uses},
 };
 
 const PAUSE: Duration = Duration::from_mins(1);
+/// Rows that are written in one transaction: whoever revokes one of them waits for no more than these.
+const BATCH: usize = 500;
 
 /// Uses that are not written yet.
 #[derive(Debug, Default)]
 pub struct LastUse {
-    keys: Mutex<HashMap<(ApiKeyId, i64), Timestamp>>,
-    addresses: Mutex<HashMap<ApiKeyId, IpAddr>>,
+    keys: Mutex<HashMap<ApiKeyId, KeyUse>>,
     sign_ins: Mutex<HashMap<UserId, Timestamp>>,
 }
 
 impl LastUse {
-    /// A key was accepted, by its secret of this number; to the minute: only the first time in each is noted. And from where,
-    /// where that is an address.
-    pub fn note(&self, record: &KeyRecord, secret: i64, address: &str, now: Timestamp) {
-        if record.is_first_use(secret, now) {
-            let minute = Timestamp::from_seconds(now.seconds() / 60 * 60);
-            lock(&self.keys).insert((record.id.clone(), secret), minute);
+    /// A key was accepted, by its secret of this number, to the minute; and from where, where that is an address.
+    pub fn note(&self, id: &ApiKeyId, secret: i64, address: &str, now: Timestamp) {
+        let minute = Timestamp::from_seconds(now.seconds() / 60 * 60);
+        let address: Option<IpAddr> = address.parse().ok();
+        let mut keys = lock(&self.keys);
+        // An id is copied once between two writings, not with every use.
+        if !keys.contains_key(id) {
+            keys.insert(id.clone(), KeyUse::default());
         }
-        if let Ok(address) = address.parse() {
-            self.note_address(&record.id, address);
-        }
-    }
-
-    fn note_address(&self, id: &ApiKeyId, address: IpAddr) {
-        let mut addresses = lock(&self.addresses);
-        match addresses.get_mut(id) {
-            Some(known) => *known = address,
-            None => drop(addresses.insert(id.clone(), address)),
+        if let Some(noted) = keys.get_mut(id) {
+            noted.secrets.insert(secret, minute);
+            noted.address = address.or(noted.address);
         }
     }
 
     /// A user signed in.
     pub fn note_sign_in(&self, user: &UserId, now: Timestamp) {
         lock(&self.sign_ins).insert(user.clone(), now);
+    }
+
+    /// Keeps for the next time what was not written, behind what was noted since.
+    fn keep_uses(&self, uses: &[(ApiKeyId, KeyUse)], written: &HashSet<ApiKeyId>) {
+        let mut keys = lock(&self.keys);
+        for (id, earlier) in uses.iter().filter(|(id, _)| !written.contains(id)) {
+            let noted = keys.entry(id.clone()).or_default();
+            for (&secret, &time) in &earlier.secrets {
+                noted.secrets.entry(secret).or_insert(time);
+            }
+            noted.address = noted.address.or(earlier.address);
+        }
+    }
+
+    fn keep_sign_ins(&self, sign_ins: &[(UserId, Timestamp)], written: &HashSet<UserId>) {
+        let mut noted = lock(&self.sign_ins);
+        for (user, time) in sign_ins.iter().filter(|(user, _)| !written.contains(user)) {
+            noted.entry(user.clone()).or_insert(*time);
+        }
     }
 }
 
@@ -73,28 +85,27 @@ pub async fn write_regularly(authority: std::sync::Arc<Authority>, stop: Cancell
     }
 }
 
-/// Writes what was gathered, forward only. What cannot be written is dropped: it will be noted again.
+/// Writes what was gathered, forward only and in short transactions. What somebody else is changing is kept for the next time;
+/// what fails is dropped: it will be noted again.
 pub async fn write(authority: &Authority) -> Result<()> {
-    let keys = std::mem::take(&mut *lock(&authority.last_use.keys));
-    let addresses = std::mem::take(&mut *lock(&authority.last_use.addresses));
-    let sign_ins = std::mem::take(&mut *lock(&authority.last_use.sign_ins));
-    if keys.is_empty() && sign_ins.is_empty() {
-        return Ok(());
+    let (db, last_use) = (&authority.db, &authority.last_use);
+    for uses in take(&last_use.keys).chunks(BATCH) {
+        let transaction = db.begin().await?;
+        let written = note_uses(&transaction, uses).await?;
+        transaction.commit().await?;
+        last_use.keep_uses(uses, &written);
     }
-    let transaction = authority.db.begin().await?;
-    // In the order of ids, as all do that write to many.
-    let mut keys: Vec<_> = keys.into_iter().collect();
-    keys.sort_unstable();
-    for ((id, secret), time) in keys {
-        let address = addresses.get(&id).map(IpAddr::to_string);
-        storage::api_keys::note_use(&transaction, &id, secret, time, address).await?;
+    for sign_ins in take(&last_use.sign_ins).chunks(BATCH) {
+        let transaction = db.begin().await?;
+        let written = note_sign_ins(&transaction, sign_ins).await?;
+        transaction.commit().await?;
+        last_use.keep_sign_ins(sign_ins, &written);
     }
-    let mut sign_ins: Vec<_> = sign_ins.into_iter().collect();
-    sign_ins.sort_unstable();
-    for (user, time) in sign_ins {
-        storage::users::note_sign_in(&transaction, &user, time).await?;
-    }
-    transaction.commit().await
+    Ok(())
+}
+
+fn take<K, V>(gathered: &Mutex<HashMap<K, V>>) -> Vec<(K, V)> {
+    std::mem::take(&mut *lock(gathered)).into_iter().collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`credentials`] (is this token good), [`caller`] (who asks, and what they may), [`sign_in`] (passwords),
 //! [`keyring`] (the keys that sign) and [`signing_keys`] (what changes them), [`tokens`] (issue, introspect, rotate, revoke),
-//! [`revocations`] (revoke by reference, list, watch), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every
+//! [`revocations`] (revoke by reference, list, watch), [`subscriber`] (how streams are told), [`api_keys`], [`directory`] (users, spaces, roles), [`change`] (what every
 //! change has in common), [`idempotency`] (lost answers), [`audit`], [`bootstrap`], [`lookups`] (for the metrics).
 
 pub mod api_keys;
@@ -21,6 +21,7 @@ pub mod page;
 pub mod revocations;
 pub mod sign_in;
 pub mod signing_keys;
+pub mod subscriber;
 pub mod tokens;
 
 use std::{sync::Arc, time::Duration};

@@ -54,11 +54,17 @@ impl Password {
     /// characters, contains the username, or is one of those that are tried first.
     pub fn chosen(text: String, username: &Username, field: &str) -> Result<Self> {
         let password = Self::presented(text, field)?;
-        let characters = password.0.chars().count();
+        password.require_choosable(username, field)?;
+        Ok(password)
+    }
+
+    /// The same of one that was presented already.
+    pub fn require_choosable(&self, username: &Username, field: &str) -> Result<()> {
+        let characters = self.0.chars().count();
         if !(MIN_CHARACTERS..=MAX_CHARACTERS).contains(&characters) {
             return Err(Error::field(field, "must have 15 to 256 characters"));
         }
-        let folded = Zeroizing::new(password.0.to_lowercase());
+        let folded = Zeroizing::new(self.0.to_lowercase());
         let name = username.as_str();
         if name.len() >= MIN_NAME_LENGTH && folded.contains(name) {
             return Err(Error::field(field, "must not contain the username"));
@@ -66,7 +72,7 @@ impl Password {
         if is_common(&folded) {
             return Err(Error::field(field, "is too common, choose another one"));
         }
-        Ok(password)
+        Ok(())
     }
 
     /// What is hashed.

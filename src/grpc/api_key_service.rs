@@ -15,8 +15,6 @@ use crate::{
             rotate::{self, DEFAULT_OVERLAP, MAX_OVERLAP},
             update::{self, Changes},
         },
-        caller::Caller,
-        credentials::Credential,
         idempotency,
     },
     clock::Timestamp,
@@ -40,7 +38,12 @@ impl ApiKeyService for ApiKeys {
     ) -> Result<Response<proto::CreateApiKeyResponse>, Status> {
         let caller = caller_of(&request)?;
         let request = request.into_inner();
-        let remembered = remembered(&caller, "CreateApiKey", &request.idempotency_key, &request)?;
+        let remembered = idempotency::Request::of_caller(
+            &caller,
+            "CreateApiKey",
+            &request.idempotency_key,
+            &request,
+        )?;
         let wanted = wanted(request)?;
         let minted = create::create(&self.0, &caller, wanted, remembered).await?;
         let granted = read::granted(&self.0, &minted.key).await?;
@@ -109,7 +112,12 @@ impl ApiKeyService for ApiKeys {
         let request = request.into_inner();
         let overlap = convert::span(request.overlap, "overlap", Duration::ZERO, MAX_OVERLAP)?;
         let overlap = overlap.unwrap_or(DEFAULT_OVERLAP);
-        let remembered = remembered(&caller, "RotateApiKey", &request.idempotency_key, &request)?;
+        let remembered = idempotency::Request::of_caller(
+            &caller,
+            "RotateApiKey",
+            &request.idempotency_key,
+            &request,
+        )?;
         let until = caller.call.wait_until(convert::DEFAULT_WAIT);
         let named = &request.api_key_id;
         let rotated = rotate::rotate(&self.0, &caller, named, overlap, remembered, until).await?;
@@ -176,20 +184,6 @@ impl ApiKeys {
             revoke_time: key.revoke_time.map(convert::timestamp),
         }
     }
-}
-
-/// A request that a retry can be answered for: bound to the caller's session or API key.
-pub(super) fn remembered(
-    caller: &Caller,
-    method: &'static str,
-    key: &str,
-    asked: &impl prost::Message,
-) -> Result<Option<idempotency::Request>> {
-    let owner = match &caller.credential {
-        Credential::AccessToken(held) => held.token.session_id.as_str(),
-        Credential::ApiKey(record) => record.id.as_str(),
-    };
-    idempotency::Request::new(owner, method, key, asked)
 }
 
 fn given(key: Option<proto::ApiKey>) -> Result<proto::ApiKey> {

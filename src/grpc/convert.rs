@@ -25,6 +25,8 @@ use crate::{
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The longest page of an ordinary listing.
 pub(super) const PAGE_MAX: usize = 500;
+/// The most tokens in one batch.
+pub(super) const BATCH_MAX: usize = 256;
 /// How long is waited where nothing is asked.
 pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 

@@ -6,10 +6,10 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{api_key_service::remembered, authentication::caller_of, convert};
+use super::{authentication::caller_of, convert};
 use crate::{
     authority::{
-        Authority,
+        Authority, idempotency,
         revocations::{
             create::{self, InSpace, Wanted},
             list,
@@ -68,7 +68,8 @@ impl RevocationService for Revocations {
         let mut request = request.into_inner();
         let until = caller.call.wait_until(convert::wait(request.wait.take())?);
         let key = request.idempotency_key.clone();
-        let remembered = remembered(&caller, "CreateRevocation", &key, &request)?;
+        let remembered =
+            idempotency::Request::of_caller(&caller, "CreateRevocation", &key, &request)?;
         let wanted = wanted(request)?;
         let created = create::create(&self.authority, &caller, wanted, remembered, until).await?;
         Ok(Response::new(proto::CreateRevocationResponse {

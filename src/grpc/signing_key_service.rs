@@ -1,8 +1,7 @@
 //! `SigningKeyService`: the keys that sign, and the public halves by which everyone can verify tokens.
 
-use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{net::IpAddr, pin::Pin, sync::Arc};
 
-use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, async_trait};
@@ -12,6 +11,7 @@ use crate::{
     authority::{
         Authority,
         signing_keys::{activate, list, prepare, revoke},
+        subscriber::Subscriber,
     },
     connections::Seats,
     domain::{
@@ -27,8 +27,6 @@ use crate::{
 /// Streams at a time, as the contract says.
 const STREAMS: usize = 1024;
 const STREAMS_PER_ADDRESS: usize = 32;
-/// How long a reader may take none.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -87,14 +85,10 @@ impl SigningKeyService for SigningKeys {
             )
             .retry_after(MAX_AGE)
         })?;
-        // One place for a message on its way, one for the last word, which is kept free for it.
-        let (sender, receiver) = mpsc::channel(2);
-        let last_word = sender.clone().reserve_owned().await;
-        let last_word =
-            last_word.map_err(|error| Error::internal("the stream is closed").because(error))?;
+        let (subscriber, last_word, receiver) = Subscriber::open()?;
         let service = self.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = service.send_keys(sender).await {
+            if let Err(error) = service.send_keys(&subscriber).await {
                 last_word.send(Err(error.into()));
             }
         });
@@ -207,7 +201,7 @@ impl SigningKeys {
     /// `SUBSCRIBER_TOO_SLOW` where the reader does not read.
     async fn send_keys(
         &self,
-        sender: mpsc::Sender<Result<proto::WatchJwksResponse, Status>>,
+        subscriber: &Subscriber<Result<proto::WatchJwksResponse, Status>>,
     ) -> Result<()> {
         let mut changes = self.authority.keyring.changes();
         loop {
@@ -215,13 +209,8 @@ impl SigningKeys {
             let message = proto::WatchJwksResponse {
                 jwks: Some(self.jwks()),
             };
-            let taken = tokio::time::timeout(PATIENCE, sender.send(Ok(message)));
             tokio::select! {
-                taken = taken => match taken {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Ok(()),
-                    Err(_) => return Err(Error::new(Reason::SubscriberTooSlow, "the subscriber fell behind")),
-                },
+                told = subscriber.tell(Ok(message)) => told?,
                 () = self.draining.cancelled() => return Ok(()),
             }
             tokio::select! {
@@ -232,7 +221,7 @@ impl SigningKeys {
                 }
                 () = tokio::time::sleep(MAX_AGE) => {}
                 () = self.draining.cancelled() => return Ok(()),
-                () = sender.closed() => return Ok(()),
+                () = subscriber.gone() => return Ok(()),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{convert, token_service};
+use super::convert;
 use crate::{
     authority::{Authority, api_keys, tokens},
     domain::{jwt, standing::MAX_TOKEN_TTL},
@@ -47,7 +47,7 @@ impl System {
 /// What the methods take at most; spans in seconds.
 fn limits_of_methods() -> impl Iterator<Item = (String, String)> {
     [
-        ("batch_introspect_max", token_service::BATCH_MAX as u64),
+        ("batch_introspect_max", convert::BATCH_MAX as u64),
         ("token_bytes_max", jwt::MAX_PRESENTED_BYTES as u64),
         ("issued_token_bytes_max", jwt::MAX_MADE_BYTES as u64),
         ("token_ttl_seconds_max", MAX_TOKEN_TTL.as_secs()),

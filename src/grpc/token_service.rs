@@ -21,13 +21,13 @@ use crate::{
             revoke, rotate,
         },
     },
-    domain::permission::{Permission, PermissionSet},
+    domain::{
+        password::Password,
+        permission::{Permission, PermissionSet},
+    },
     error::{Error, Result},
     proto::{self, issue_token_request, token_service_server::TokenService},
 };
-
-/// The most tokens in one batch.
-pub(super) const BATCH_MAX: usize = 256;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -48,8 +48,8 @@ impl TokenService for Tokens {
         let wanted = wanted(request)?;
         let token = match credential {
             issue_token_request::Credential::Password(given) => {
-                let (name, password) = (&given.username, given.password);
-                issue::for_password(&self.0, name, password, &wanted, &call).await?
+                let password = Password::presented(given.password, "password.password")?;
+                issue::for_password(&self.0, &given.username, &password, &wanted, &call).await?
             }
             issue_token_request::Credential::ApiKeyToken(token) => {
                 issue::for_api_key(&self.0, &token, &wanted, &call).await?
@@ -89,7 +89,7 @@ impl TokenService for Tokens {
     ) -> Result<Response<proto::BatchIntrospectTokensResponse>, Status> {
         let caller = caller_of(&request)?;
         let request = request.into_inner();
-        if request.tokens.is_empty() || request.tokens.len() > BATCH_MAX {
+        if request.tokens.is_empty() || request.tokens.len() > convert::BATCH_MAX {
             return Err(Error::field("tokens", "must be 1 to 256").into());
         }
         self.reach(&caller, &request.min_cursor).await?;

@@ -102,8 +102,9 @@ impl UserService for Users {
         let caller = caller_of(&request)?;
         let request = request.into_inner();
         let until = caller.call.wait_until(convert::DEFAULT_WAIT);
-        let (current, new) = (request.current_password, request.new_password);
-        let changed = passwords::change(&self.0, &caller, current, new, until).await?;
+        let current = Password::presented(request.current_password, "current_password")?;
+        let new = Password::presented(request.new_password, "new_password")?;
+        let changed = passwords::change(&self.0, &caller, &current, &new, until).await?;
         Ok(Response::new(proto::ChangePasswordResponse {
             effect: changed.effect.map(convert::effect),
             token: changed.token.map(convert::issued),
@@ -116,9 +117,13 @@ impl UserService for Users {
     ) -> Result<Response<proto::ResetPasswordResponse>, Status> {
         let caller = caller_of(&request)?;
         let request = request.into_inner();
+        let new = match request.new_password {
+            none if none.is_empty() => None,
+            text => Some(Password::presented(text, "new_password")?),
+        };
         let named = convert::required(&request.user, "user")?;
         let until = caller.call.wait_until(convert::DEFAULT_WAIT);
-        let (new, keys) = (request.new_password.clone(), request.revoke_api_keys);
+        let keys = request.revoke_api_keys;
         let reset = passwords::reset(&self.0, &caller, named, new, keys, until).await?;
         Ok(Response::new(proto::ResetPasswordResponse {
             generated_password: reset

@@ -11,7 +11,7 @@ pub use self::described::{Wanted, describe, list};
 use super::{
     entity::{HiddenBytes, StringList, StringMap, api_key_secrets, api_keys},
     standing,
-    statement::{RowLock, execute, lock_row, statement, unless_locked},
+    statement::{execute, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -307,14 +307,13 @@ pub async fn end(db: &impl ConnectionTrait, id: &ApiKeyId, now: Timestamp) -> Re
     Ok(execute(db, sql, [id.as_str().into(), now.micros().into()]).await? == 1)
 }
 
-/// Ends every key of a user in a space, for good, those included that are being made meanwhile.
+/// Ends every key of a user in a space, for good. None can be made meanwhile where the user is locked exclusively.
 pub async fn end_all(
     db: &impl ConnectionTrait,
     user: &UserId,
     space: &SpaceId,
     now: Timestamp,
 ) -> Result<()> {
-    lock_row(db, "users", "user_id", user.as_str(), RowLock::Exclusive).await?;
     let sql = "UPDATE api_keys SET revoke_time = $3, update_time = $3
                WHERE user_id = $1 AND space_id = $2 AND revoke_time IS NULL";
     execute(
@@ -350,31 +349,4 @@ pub async fn not_ended(
             Ok((ApiKeyId::known(key), SpaceId::known(space)))
         })
         .collect()
-}
-
-/// Notes a use of a key by one of its secrets, forward only; not of one that somebody is changing: many are noted in one
-/// transaction, which must not wait for those that wait for it.
-pub async fn note_use(
-    db: &impl ConnectionTrait,
-    id: &ApiKeyId,
-    secret: i64,
-    time: Timestamp,
-    address: Option<String>,
-) -> Result<()> {
-    let free = unless_locked(db);
-    let of_key = format!(
-        "UPDATE api_keys SET last_use_time = $2, last_use_address = coalesce($3, last_use_address)
-         WHERE api_key_id IN (SELECT api_key_id FROM api_keys
-         WHERE api_key_id = $1 AND (last_use_time IS NULL OR last_use_time <= $2) {free})"
-    );
-    let values = [id.as_str().into(), time.micros().into(), address.into()];
-    execute(db, of_key, values).await?;
-    let of_secret = format!(
-        "UPDATE api_key_secrets SET last_use_time = $3
-         WHERE (api_key_id, secret_number) IN (SELECT api_key_id, secret_number FROM api_key_secrets
-         WHERE api_key_id = $1 AND secret_number = $2 AND (last_use_time IS NULL OR last_use_time < $3) {free})"
-    );
-    let values = [id.as_str().into(), secret.into(), time.micros().into()];
-    execute(db, of_secret, values).await?;
-    Ok(())
 }

@@ -14,6 +14,7 @@ mod database_file;
 pub mod entity;
 mod error;
 pub mod idempotency_keys;
+pub mod last_use;
 mod listener;
 mod migrate;
 mod pool;

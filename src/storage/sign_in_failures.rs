@@ -62,7 +62,7 @@ pub async fn clear(db: &impl ConnectionTrait, subject: &str) -> Result<()> {
 /// Forgets up to `limit` subjects whose count began before `before`.
 pub async fn forget(db: &impl ConnectionTrait, before: Timestamp, limit: u32) -> Result<u64> {
     // One that is being counted anew is left out, and not waited for.
-    let free = unless_locked(db);
+    let free = unless_locked(db, "sign_in_failures");
     let sql = format!(
         "DELETE FROM sign_in_failures WHERE window_start < $1 AND subject IN
          (SELECT subject FROM sign_in_failures WHERE window_start < $1 LIMIT $2 {free})"

@@ -78,11 +78,12 @@ impl RowLock {
     }
 }
 
-/// Ends a query for rows to be updated: those that somebody else has locked are left out, so that nobody is waited for.
-pub(super) fn unless_locked(db: &impl ConnectionTrait) -> &'static str {
+/// Ends a query for rows of `table` to be updated: those that somebody else has locked are left out, so that nobody is waited
+/// for.
+pub(super) fn unless_locked(db: &impl ConnectionTrait, table: &str) -> String {
     match engine_of(db) {
-        Engine::Sqlite => "",
-        Engine::Postgres => "FOR UPDATE SKIP LOCKED",
+        Engine::Sqlite => String::new(),
+        Engine::Postgres => format!("FOR UPDATE OF {table} SKIP LOCKED"),
     }
 }
 

@@ -8,7 +8,7 @@ use sea_orm::{
 use super::{
     entity::{HiddenText, users},
     error::violated_constraint,
-    statement::{RowLock, execute, lock_row, lock_rows_exclusively, statement, unless_locked},
+    statement::{RowLock, execute, lock_row, lock_rows_exclusively, statement},
 };
 use crate::{
     clock::Timestamp,
@@ -261,16 +261,5 @@ pub async fn raise_key_generation(
 ) -> Result<()> {
     let sql = "UPDATE users SET key_generation = key_generation + 1, keys_ended_time = $2 WHERE user_id = $1";
     execute(db, sql, [id.as_str().into(), now.micros().into()]).await?;
-    Ok(())
-}
-
-/// Notes a sign-in, forward only; not of a user whom somebody is changing, as with the uses of API keys.
-pub async fn note_sign_in(db: &impl ConnectionTrait, id: &UserId, time: Timestamp) -> Result<()> {
-    let free = unless_locked(db);
-    let sql = format!(
-        "UPDATE users SET last_sign_in_time = $2 WHERE user_id IN (SELECT user_id FROM users
-         WHERE user_id = $1 AND (last_sign_in_time IS NULL OR last_sign_in_time < $2) {free})"
-    );
-    execute(db, sql, [id.as_str().into(), time.micros().into()]).await?;
     Ok(())
 }

@@ -9,15 +9,24 @@ use std::{
 };
 
 use prost_types::Timestamp;
-use token_authority::proto::{
-    self, revocation_service_client::RevocationServiceClient, revocation_subject::Subject,
-    token_service_client::TokenServiceClient,
+use token_authority::{
+    authority::{
+        Call,
+        caller::Caller,
+        revocations::create::{self, InSpace, Wanted},
+    },
+    domain::{ids::RoleName, revocation},
+    error::Reason,
+    proto::{
+        self, revocation_service_client::RevocationServiceClient, revocation_subject::Subject,
+        token_service_client::TokenServiceClient,
+    },
 };
 use tonic::transport::Channel;
 
 use crate::support::{
-    Count, PASSWORD, Server, as_caller, both, key_request, password_request, revocation_of, span,
-    spawn,
+    Count, PASSWORD, Server, as_caller, both, key_request, password_request, revocation_of, soon,
+    span, spawn,
 };
 
 const USERS: usize = 4;
@@ -198,3 +207,36 @@ both!(keep_api_keys_decides_over_api_keys, async |server| {
         }
     }
 });
+
+both!(
+    who_was_signed_out_since_it_was_judged_cuts_nobody_off,
+    async |server| {
+        let tenant = server.tenant("acme").await;
+        let (authority, now) = (&server.authority, server.clock.now());
+        let good = authority.judge(&tenant.boss_token, now).await.unwrap();
+        let good = good.unwrap();
+        let caller = Caller {
+            credential: good.credential,
+            position: good.position,
+            call: Arc::new(Call {
+                request_id: String::new(),
+                client_address: String::new(),
+                deadline: None,
+            }),
+        };
+        let wanted = Wanted {
+            subject: revocation::Subject::Role(RoleName::known("clerk")),
+            space: InSpace::Named(String::new()),
+            sessions_until: None,
+            keep_api_keys: false,
+            reason: revocation::Reason::Administrative,
+            comment: String::new(),
+        };
+        server.revoke(&tenant.boss_token).await;
+        let refused = create::create(authority, &caller, wanted, None, soon()).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.reason(), Reason::CredentialsInvalid);
+        let alice = &tenant.alice_token;
+        assert!(server.introspect(&tenant.root_token, alice).await.active());
+    }
+);

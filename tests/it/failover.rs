@@ -287,6 +287,48 @@ fn assert_is_the_log_without_its_end(
     assert!(!is_told(&lost), "something was lost, or nothing is shown");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_token_that_is_ahead_of_what_a_failover_left_of_the_log_is_never_called_inactive() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    let (cluster, admin) = servers_over(&pair).await;
+    let servers = cluster.running();
+    pair.lose_what_follows().await;
+    for number in 0..LOST {
+        let lost = Subject::SessionId(format!("lost-{number}"));
+        revoke(&servers[number % 3], &admin, lost).await;
+    }
+    let high = sign_in(&servers[0], "ann").await.access_token;
+    for at in &servers {
+        assert!(is_active(at, &admin, &high).await);
+    }
+
+    pair.fail_over(&cluster);
+    let (mut active, mut unavailable) = (0, 0);
+    let until = Instant::now() + 2 * BEYOND_A_LEASE;
+    while Instant::now() < until {
+        for at in &servers {
+            match introspect(at.clone(), &admin, &high).await {
+                Ok(told) => {
+                    let verdict = told.into_inner().introspection.unwrap();
+                    assert!(verdict.active(), "inactive at {}", at.name);
+                    active += 1;
+                }
+                Err(status) => {
+                    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+                    unavailable += 1;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    eprintln!("{active} times active, {unavailable} times unavailable");
+    for at in &servers {
+        assert!(is_active(at, &admin, &high).await);
+    }
+}
+
 /// It joined after the last that the standby was sent: nobody knows there that it may answer from memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_lease_was_lost_in_a_failover_calls_nothing_good_that_others_revoke() {

@@ -164,6 +164,31 @@ fn frameworks_are_named_where_they_belong() {
 }
 
 #[test]
+fn no_service_takes_anything_from_another() {
+    let name = |path: &str| {
+        let name = path.strip_prefix("grpc/")?.strip_suffix(".rs")?;
+        name.ends_with("_service").then(|| name.to_owned())
+    };
+    let services: Vec<(String, String)> = sources()
+        .into_iter()
+        .filter_map(|source| Some((name(&source.path)?, source.code)))
+        .collect();
+    assert!(services.len() >= 8, "they are called otherwise now");
+    let mut wrong = Vec::new();
+    for (service, code) in &services {
+        let words: BTreeSet<_> = code
+            .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+            .collect();
+        for (other, _) in &services {
+            if other != service && words.contains(other.as_str()) {
+                wrong.push(format!("{service} names {other}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
 fn the_finder_finds() {
     let code = without_texts(
         "use crate::{\n error::{Error, proto},\n storage::Db,\n};\n// crate::cli\nlet x = \"crate::http\"; crate::log::x();",

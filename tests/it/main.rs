@@ -21,6 +21,7 @@
 mod support;
 
 mod aging;
+mod ahead;
 mod api_keys;
 mod audit;
 mod authorization;
@@ -51,6 +52,7 @@ mod late_commits;
 mod layering;
 mod listing;
 mod lost_tasks;
+mod many_at_once;
 mod methods;
 mod metrics;
 mod model;

@@ -20,7 +20,13 @@ const OTHERS: usize = 200;
 const BATCH: usize = 256;
 
 /// Makes users who hold a role, without a call for each of them.
-async fn users_with(server: &Server, space: &str, role: &str, from: usize, count: usize) {
+pub(crate) async fn users_with(
+    server: &Server,
+    space: &str,
+    role: &str,
+    from: usize,
+    count: usize,
+) {
     let numbers = format!(
         "WITH RECURSIVE numbered (number) AS (SELECT {from} UNION ALL \
          SELECT number + 1 FROM numbered WHERE number < {})",

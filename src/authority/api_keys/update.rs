@@ -8,7 +8,7 @@ use crate::{
     authority::{
         Authority,
         caller::Caller,
-        change::{Change, Locks},
+        change::{Change, Locks, replace},
     },
     clock::Timestamp,
     domain::{
@@ -108,12 +108,6 @@ fn changed(mut key: ApiKey, changes: Changes, now: Timestamp) -> ApiKey {
     replace(&mut key.labels, changes.labels);
     key.update_time = now;
     key
-}
-
-fn replace<T>(old: &mut T, new: Option<T>) {
-    if let Some(new) = new {
-        *old = new;
-    }
 }
 
 /// Whether something that the key could do it cannot do any more.

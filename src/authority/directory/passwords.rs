@@ -32,18 +32,17 @@ pub struct Changed {
 pub async fn change(
     authority: &Authority,
     caller: &Caller,
-    current: String,
-    new: String,
+    current: &Password,
+    new: &Password,
     until: WaitUntil,
 ) -> Result<Changed> {
     let place = sign_in::enter(authority)?;
     let user = users::still_there(authority.db.reader(), caller.user_id()).await?;
-    let new = Password::chosen(new, &user.username, "new_password")?;
-    let current = Password::presented(current, "current_password")?;
+    new.require_choosable(&user.username, "new_password")?;
     let (username, purpose) = (user.username.as_str(), Purpose::NewPassword(caller));
     let checked =
-        sign_in::check(authority, place, username, &current, purpose, &caller.call).await?;
-    let hash = authority.hashing.hash(&new).await?;
+        sign_in::check(authority, place, username, current, purpose, &caller.call).await?;
+    let hash = authority.hashing.hash(new).await?;
     let locks = Locks::default().change_user(&user.id);
     let mut change = Change::begin(authority, Some(caller), locks).await?;
     users::still_there(&change.transaction, &user.id).await?;
@@ -97,26 +96,25 @@ pub struct Reset {
     pub effect: Option<Effect>,
 }
 
-/// Sets a user's password, a made-up one where `new` is empty, and kills its JWTs; its API keys, too, where that is asked for.
+/// Sets a user's password, a made-up one where there is no `new` one, and kills its JWTs; its API keys, too, where that is asked for.
 /// EXCEEDS_GRANT where the user may do, in any space, what the caller may not.
 pub async fn reset(
     authority: &Authority,
     caller: &Caller,
     named: &str,
-    new: String,
+    new: Option<Password>,
     revoke_api_keys: bool,
     until: WaitUntil,
 ) -> Result<Reset> {
     let user = users::get(authority, caller, named).await?;
-    let generated = if new.is_empty() {
-        Some(random::base62(24)?)
+    let (password, generated) = if let Some(given) = new {
+        (given, None)
     } else {
-        None
+        let made_up = random::base62(24)?;
+        let password = Password::presented(made_up.to_string(), "new_password")?;
+        (password, Some(made_up))
     };
-    let text = generated
-        .as_ref()
-        .map_or(new, |made_up| made_up.to_string());
-    let password = Password::chosen(text, &user.username, "new_password")?;
+    password.require_choosable(&user.username, "new_password")?;
     // Before any work is done for it; and again once nothing can change any more.
     require_over(authority.db.reader(), caller, &user.id).await?;
     let hash = authority.hashing.hash(&password).await?;

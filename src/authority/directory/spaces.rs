@@ -7,7 +7,7 @@ use crate::{
     authority::{
         Authority,
         caller::Caller,
-        change::{Change, Locks},
+        change::{Change, Locks, replace},
         page::{Page, Wanted},
     },
     domain::{
@@ -122,14 +122,15 @@ pub async fn delete(
     let mut change = Change::begin(authority, Some(caller), locks).await?;
     let slug = described(&change.transaction, &id).await?.slug;
     storage::users::lock_all_exclusively(&change.transaction, &id).await?;
+    let held_elsewhere = storage::roles::held_elsewhere(&change.transaction, &id).await?;
     let mut had_admin = false;
-    for (user, elsewhere) in storage::roles::held_elsewhere(&change.transaction, &id).await? {
-        had_admin |= elsewhere == system && is_system_admin(&change, &user).await?;
-        let subject = Subject::User(user);
-        change
-            .kill(subject, &elsewhere, Reason::PrincipalChanged)
-            .await?;
+    for (user, elsewhere) in &held_elsewhere {
+        had_admin = had_admin || (*elsewhere == system && is_system_admin(&change, user).await?);
     }
+    let guests = held_elsewhere
+        .into_iter()
+        .map(|(user, elsewhere)| (Subject::User(user), elsewhere));
+    change.kill_each(guests, Reason::PrincipalChanged).await?;
     change
         .kill(Subject::Space(id.clone()), &id, Reason::PrincipalChanged)
         .await?;
@@ -158,10 +159,4 @@ fn set(space: &mut Space, settings: Settings) {
     replace(&mut space.max_session_age, settings.max_session_age);
     replace(&mut space.max_api_key_ttl, settings.max_api_key_ttl);
     replace(&mut space.default_audiences, settings.default_audiences);
-}
-
-fn replace<T>(old: &mut T, new: Option<T>) {
-    if let Some(new) = new {
-        *old = new;
-    }
 }

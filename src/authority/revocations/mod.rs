@@ -1,10 +1,13 @@
-//! Revocation by reference ([`create`]; of sessions and tokens, many at a time: [`shared_commits`]), and the log for those who
-//! follow it: page by page ([`list`]) or live ([`watch`], and how far behind its streams are: [`lag`]).
+//! Revocation by reference ([`create`], of what `target` finds to be meant; of sessions and tokens, many at a time:
+//! [`shared_commits`]; of all that somebody stands behind: `cutoff`), and the log for those who follow it: page by page
+//! ([`list`]) or live ([`watch`], and how far behind its streams are: [`lag`]).
 
 pub mod create;
+mod cutoff;
 pub mod lag;
 pub mod list;
 pub mod shared_commits;
+mod target;
 pub mod watch;
 
 use super::{Authority, caller::Caller};

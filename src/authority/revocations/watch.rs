@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Spaces, lag::OpenStream};
 use crate::{
-    authority::{Authority, caller::Caller},
+    authority::{Authority, caller::Caller, subscriber::Subscriber},
     clock::Timestamp,
     domain::revocation::{Entry, Position},
     error::{Error, Reason, Result},
@@ -25,8 +25,6 @@ use crate::{
     random,
 };
 
-/// How long a reader may take none.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stream lives, give or take a tenth.
 const LIFE: Duration = Duration::from_mins(30);
 /// Over what time readers of an ending stream are spread.
@@ -69,8 +67,6 @@ pub enum Kind {
     Closing(Duration),
 }
 
-type Sender = mpsc::Sender<Result<Message>>;
-
 /// Opens a stream. The errors of a cursor come here, before the first message.
 pub async fn open(
     authority: Arc<Authority>,
@@ -85,16 +81,14 @@ pub async fn open(
     let head = authority.log.catch_up().await?;
     let begun = authority.log.applied().await?.beginning();
     let (position, mark) = place(&authority, &start, spaces.coverage(), head.position).await?;
-    // One place for a message on its way, one for the last word, which is kept free for it.
-    let (sender, receiver) = mpsc::channel(2);
-    let last_word = sender.clone().reserve_owned().await.map_err(|_| closed())?;
+    let (subscriber, last_word, receiver) = Subscriber::open()?;
     let life = LIFE.mul_f64(0.9 + 0.2 * fraction());
     let stream = Stream {
         checked: caller.position,
         beginning: begun,
         end_time: authority.clock.now() + life,
         place: authority.log.place(),
-        sender,
+        subscriber,
         noted: authority.streams.open(position),
         position,
         mark,
@@ -116,10 +110,6 @@ pub async fn open(
         }
     });
     Ok(receiver)
-}
-
-fn closed() -> Error {
-    Error::internal("the stream is closed")
 }
 
 /// The place after which a stream begins.
@@ -185,7 +175,7 @@ struct Stream {
     authority: Arc<Authority>,
     caller: Caller,
     spaces: Spaces,
-    sender: Sender,
+    subscriber: Subscriber<Result<Message>>,
     /// Wakes the stream.
     place: changes::Receiver<Position>,
     /// How often the log had been loaded from nothing.
@@ -228,13 +218,13 @@ impl Stream {
         life: Duration,
         draining: CancellationToken,
     ) -> Option<End> {
-        let reader = self.sender.clone();
+        let gone = self.subscriber.gone();
         let end = Instant::now() + life.min(self.until_expiry());
         tokio::select! {
             Err(end) = self.tell(heartbeat) => Some(end),
             () = tokio::time::sleep_until(end) => Some(self.closing()),
             () = draining.cancelled() => Some(self.closing()),
-            () = reader.closed() => None,
+            () = gone => None,
         }
     }
 
@@ -323,14 +313,8 @@ impl Stream {
     }
 
     async fn hand_over(&self, message: Message) -> Result<(), End> {
-        match tokio::time::timeout(PATIENCE, self.sender.send(Ok(message))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::Failed(closed())),
-            Err(_) => Err(End::Failed(Error::new(
-                Reason::SubscriberTooSlow,
-                "the subscriber fell behind",
-            ))),
-        }
+        let told = self.subscriber.tell(Ok(message)).await;
+        told.map_err(End::Failed)
     }
 
     fn closing(&self) -> End {

@@ -34,13 +34,12 @@ pub async fn sign_in(
     authority: &Authority,
     place: Place,
     username: &str,
-    password: String,
+    password: &Password,
     call: &Call,
 ) -> Result<UserId> {
-    let password = Password::presented(password, "password.password")?;
-    let checked = check(authority, place, username, &password, Purpose::Token, call).await?;
+    let checked = check(authority, place, username, password, Purpose::Token, call).await?;
     if checked.needs_rehash {
-        renew_hash(authority, &checked.secret, &password).await;
+        renew_hash(authority, &checked.secret, password).await;
     }
     Ok(checked.secret.user_id)
 }

@@ -10,6 +10,7 @@ use crate::{
         api_key::KeyRecord,
         ids::{ApiKeyId, NamedSpace, SessionId, TokenId, UserId},
         jwt::AccessToken,
+        password::Password,
         permission::{PermissionSet, exceeds_grant},
         revocation::Position,
         standing::Standing,
@@ -48,7 +49,7 @@ impl Wanted {
 pub async fn for_password(
     authority: &Authority,
     username: &str,
-    password: String,
+    password: &Password,
     wanted: &Wanted,
     call: &Call,
 ) -> Result<IssuedToken> {

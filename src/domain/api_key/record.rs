@@ -1,10 +1,6 @@
 //! An API key as it stands: what a presented key is judged by.
 
-use std::{
-    net::IpAddr,
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -73,8 +69,6 @@ pub struct KeyRecord {
     pub position: Position,
     /// When it was loaded, in time since boot.
     pub loaded: Duration,
-    /// The minute in which its use was last noted, and of which secret.
-    pub noted: AtomicI64,
     narrowed: bool,
     inactive: Option<Inactive>,
     secrets: Vec<Secret>,
@@ -96,7 +90,6 @@ impl KeyRecord {
             create_time: stored.create_time,
             position,
             loaded,
-            noted: AtomicI64::new(0),
             narrowed: !bounds.scopes.is_empty() || !bounds.roles.is_empty(),
             inactive,
             secrets: stored.secrets,
@@ -162,12 +155,6 @@ impl KeyRecord {
         self.allowed_cidrs
             .iter()
             .any(|network| network.contains(&address))
-    }
-
-    /// Whether this is the first use of that secret in the minute of `now`.
-    pub fn is_first_use(&self, secret: i64, now: Timestamp) -> bool {
-        let minute_and_secret = (now.seconds() / 60).wrapping_mul(1 << 20) + secret;
-        self.noted.swap(minute_and_secret, Ordering::Relaxed) != minute_and_secret
     }
 }
 

@@ -4,6 +4,7 @@ mod abuse;
 mod create;
 mod last_use;
 mod list;
+mod many_uses;
 mod reach;
 mod rotate;
 mod unknown;

@@ -1,8 +1,9 @@
 //! API keys, and JWTs issued from them: what costs no password's hash.
 
 use token_authority::{
-    domain::ids::{SpaceId, UserId},
+    domain::ids::{ApiKeyId, SpaceId, UserId},
     proto::{self, revocation_subject::Subject},
+    storage::ConnectionTrait as _,
 };
 use tonic::{Response, Status};
 
@@ -33,6 +34,38 @@ impl Server {
             .await
             .unwrap()
             .into_inner()
+    }
+
+    /// Keys like another one but for their ids, with a secret that nobody has; made without a call for each.
+    pub(crate) async fn copies_of_key(&self, id: &str, count: usize) -> Vec<ApiKeyId> {
+        let numbers = format!(
+            "WITH RECURSIVE numbered (number) AS (SELECT 1 UNION ALL \
+             SELECT number + 1 FROM numbered WHERE number < {count})"
+        );
+        let copied = "space_id, user_id, prefix, display_name, description, roles, scopes, audiences, allowed_cidrs, \
+             labels, disabled, expire_time, space_generation, user_generation, current_secret, create_time, update_time";
+        let (front, _) = id.split_at(id.len() - 8);
+        let made = [
+            format!(
+                "INSERT INTO api_keys (api_key_id, {copied}) {numbers} SELECT '{front}' || (10000000 + number), {copied} \
+                 FROM api_keys CROSS JOIN numbered WHERE api_key_id = '{id}'"
+            ),
+            format!(
+                "INSERT INTO api_key_secrets (api_key_id, secret_number, digest, create_time) {numbers} \
+                 SELECT '{front}' || (10000000 + number), 1, digest, create_time \
+                 FROM api_key_secrets CROSS JOIN numbered WHERE api_key_id = '{id}'"
+            ),
+        ];
+        let transaction = self.authority.db.begin().await.unwrap();
+        for sql in made {
+            let done = transaction.execute_unprepared(&sql).await.unwrap();
+            assert_eq!(done.rows_affected(), count as u64);
+        }
+        transaction.commit().await.unwrap();
+        let numbers = 1..=count;
+        numbers
+            .map(|number| ApiKeyId::known(format!("{front}{}", 10_000_000 + number)))
+            .collect()
     }
 
     /// Revokes by reference, and leaves API keys alone.
