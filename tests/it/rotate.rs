@@ -141,6 +141,8 @@ both!(of_many_rotations_at_once_exactly_one_wins, async |server| {
         for answer in attempts.join_all().await {
             match answer {
                 Ok(answer) => won.push(answer.into_inner().token.unwrap().access_token),
+                // Who comes once the first has been answered finds a token that is dead at once.
+                Err(status) if overlap == 0 && status.code() == Code::Unauthenticated => {}
                 Err(status) => {
                     refused::<()>(Err(status), Code::Aborted, "CONCURRENT_MODIFICATION");
                 }
