@@ -43,6 +43,7 @@ const FOLDING: Duration = Duration::from_secs(5);
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// Probes and scrapes are few.
 const OPS_CONNECTIONS: usize = 256;
+const OPS_CONNECTIONS_PER_ADDRESS: usize = 64;
 
 /// Sockets that are bound and not served yet, and the certificates that clients will see there.
 #[derive(Debug)]
@@ -253,7 +254,7 @@ where
     }
     if let Some(listener) = listeners.ops {
         let router = http::ops::routes(life.ready.subscribe());
-        let seats = seats("ops", OPS_CONNECTIONS, OPS_CONNECTIONS);
+        let seats = seats("ops", OPS_CONNECTIONS, OPS_CONNECTIONS_PER_ADDRESS);
         let patience = limits.first_byte_timeout;
         let plain = Acceptor::plain();
         let served = http::serve::serve(listener, plain, router, patience, seats, ending.clone());

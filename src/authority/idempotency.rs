@@ -28,7 +28,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request that carries an idempotency key; none where it carries none. INVALID_ARGUMENT where the key is no UUID.
+    /// A request that carried an idempotency key; none where it carried none. INVALID_ARGUMENT where the key is no UUID. `asked`
+    /// is the request without it: a UUID may be written in several ways.
     pub fn new(
         owner: &str,
         method: &'static str,

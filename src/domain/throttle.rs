@@ -12,6 +12,9 @@ pub const WINDOW: Duration = Duration::from_hours(24);
 /// After how long an attempt counts as over that nobody settled: longer than any call takes.
 const ABANDONED: Duration = Duration::from_mins(1);
 
+/// How far apart the clocks of those that count may be. A count that began later than that was begun by a clock set back since.
+const CLOCKS_APART: Duration = Duration::from_mins(1);
+
 /// Who is slowed down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -128,7 +131,7 @@ impl Tally {
 
     /// What counts at `now`: nothing of an earlier window, and no attempt that was given up.
     fn as_of(self, now: Timestamp) -> Self {
-        if self.is_over(now) || self.window_start > now {
+        if self.is_over(now) || self.window_start > now + CLOCKS_APART {
             return Self {
                 window_start: now,
                 ..Self::default()
@@ -240,6 +243,16 @@ mod tests {
             let after = tally.settled(kind, Outcome::Right, at(31));
             assert_eq!((after.failures, after.open), (left, 1), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_a_little_behind_counts_on() {
+        let mut tally = Tally::default().booked(Kind::Name, at(60)).unwrap();
+        for late in [at(59), at(30), at(0), at(60)] {
+            tally = tally.booked(Kind::Name, late).unwrap();
+        }
+        assert_eq!((tally.failures, tally.open), (5, 5));
+        assert!(tally.booked(Kind::Name, at(10)).is_err());
     }
 
     #[test]

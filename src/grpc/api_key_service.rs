@@ -37,13 +37,9 @@ impl ApiKeyService for ApiKeys {
         request: Request<proto::CreateApiKeyRequest>,
     ) -> Result<Response<proto::CreateApiKeyResponse>, Status> {
         let caller = caller_of(&request)?;
-        let request = request.into_inner();
-        let remembered = idempotency::Request::of_caller(
-            &caller,
-            "CreateApiKey",
-            &request.idempotency_key,
-            &request,
-        )?;
+        let mut request = request.into_inner();
+        let key = std::mem::take(&mut request.idempotency_key);
+        let remembered = idempotency::Request::of_caller(&caller, "CreateApiKey", &key, &request)?;
         let wanted = wanted(request)?;
         let minted = create::create(&self.0, &caller, wanted, remembered).await?;
         let granted = read::granted(&self.0, &minted.key).await?;
@@ -109,15 +105,11 @@ impl ApiKeyService for ApiKeys {
         request: Request<proto::RotateApiKeyRequest>,
     ) -> Result<Response<proto::RotateApiKeyResponse>, Status> {
         let caller = caller_of(&request)?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        let key = std::mem::take(&mut request.idempotency_key);
         let overlap = convert::span(request.overlap, "overlap", Duration::ZERO, MAX_OVERLAP)?;
         let overlap = overlap.unwrap_or(DEFAULT_OVERLAP);
-        let remembered = idempotency::Request::of_caller(
-            &caller,
-            "RotateApiKey",
-            &request.idempotency_key,
-            &request,
-        )?;
+        let remembered = idempotency::Request::of_caller(&caller, "RotateApiKey", &key, &request)?;
         let until = caller.call.wait_until(convert::DEFAULT_WAIT);
         let named = &request.api_key_id;
         let rotated = rotate::rotate(&self.0, &caller, named, overlap, remembered, until).await?;

@@ -67,7 +67,7 @@ impl RevocationService for Revocations {
         let caller = caller_of(&request)?;
         let mut request = request.into_inner();
         let until = caller.call.wait_until(convert::wait(request.wait.take())?);
-        let key = request.idempotency_key.clone();
+        let key = std::mem::take(&mut request.idempotency_key);
         let remembered =
             idempotency::Request::of_caller(&caller, "CreateRevocation", &key, &request)?;
         let wanted = wanted(request)?;

@@ -116,7 +116,8 @@ impl TokenService for Tokens {
         request: Request<proto::RotateTokenRequest>,
     ) -> Result<Response<proto::RotateTokenResponse>, Status> {
         let call = call_of(request.extensions());
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        let key = std::mem::take(&mut request.idempotency_key);
         convert::required(&request.access_token, "access_token")?;
         let overlap = convert::span(
             request.overlap,
@@ -128,7 +129,7 @@ impl TokenService for Tokens {
         let until = call.wait_until(convert::DEFAULT_WAIT);
         let remembered = |token: &crate::domain::jwt::AccessToken| {
             let owner = token.token_id.as_str();
-            idempotency::Request::new(owner, "RotateToken", &request.idempotency_key, &request)
+            idempotency::Request::new(owner, "RotateToken", &key, &request)
         };
         let rotated = rotate::rotate(
             &self.0,

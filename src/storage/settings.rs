@@ -20,7 +20,8 @@ pub struct DatabaseSettings {
     pub statement_timeout: Duration,
     /// How long a statement may wait for a lock. On SQLite, for the file's.
     pub lock_timeout: Duration,
-    /// How long a transaction may do nothing. PostgreSQL only.
+    /// How long a transaction may do nothing: shorter than others wait for its locks, so that a server that is stopped in the
+    /// middle of one does not stop them. PostgreSQL only.
     pub idle_in_transaction_timeout: Duration,
     /// What the connections are called in `pg_stat_activity`.
     pub application_name: String,
@@ -71,7 +72,7 @@ impl DatabaseSettings {
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(3),
-            idle_in_transaction_timeout: Duration::from_secs(10),
+            idle_in_transaction_timeout: Duration::from_secs(2),
             application_name: "token-authority".to_owned(),
             read_only: false,
         }

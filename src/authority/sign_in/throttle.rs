@@ -106,8 +106,7 @@ pub async fn begin<'a>(
     call: &Call,
 ) -> Result<Attempt<'a>> {
     let subjects = authority.throttle.subjects(username, call);
-    let now = authority.clock.now();
-    refuse_early(authority, &subjects, now).await?;
+    refuse_early(authority, &subjects, authority.clock.now()).await?;
     let turn = timeout(PATIENCE, authority.throttle.turns.acquire()).await;
     let Ok(Ok(_turn)) = turn else {
         return Err(overloaded());
@@ -117,7 +116,8 @@ pub async fn begin<'a>(
     for (_, subject) in &subjects {
         known.push(sign_in_failures::lock(&transaction, subject).await?);
     }
-    let booked = booked(&subjects, &known, now)?;
+    // Read only now: who came later may have had the row first.
+    let booked = booked(&subjects, &known, authority.clock.now())?;
     for ((_, subject), tally) in subjects.iter().zip(&booked) {
         sign_in_failures::put(&transaction, subject, tally).await?;
     }
@@ -169,7 +169,6 @@ impl Attempt<'_> {
     }
 
     async fn try_settle(&self, outcome: Outcome) -> Result<()> {
-        let now = self.authority.clock.now();
         let turns = &self.authority.throttle.turns;
         let Ok(_turn) = timeout(PATIENCE, turns.acquire()).await else {
             return Err(overloaded());
@@ -177,7 +176,7 @@ impl Attempt<'_> {
         let transaction = self.authority.db.begin().await?;
         for (kind, subject) in &self.subjects {
             let known = sign_in_failures::lock(&transaction, subject).await?;
-            let settled = known.settled(*kind, outcome, now);
+            let settled = known.settled(*kind, outcome, self.authority.clock.now());
             sign_in_failures::put(&transaction, subject, &settled).await?;
         }
         transaction.commit().await
