@@ -251,7 +251,7 @@ pub(super) async fn replicas(shared: &Shared) -> Result<Vec<Replica>> {
             id: own,
             name: shared.barrier.name.clone(),
             this: true,
-            applied: *shared.place.borrow(),
+            applied: shared.memory.place(),
             lag: 0,
             beat_age: Duration::ZERO,
             fenced: false,

@@ -1,6 +1,6 @@
 //! How far a revocation has reached, and waiting for it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::{sync::oneshot, time::Instant};
 
@@ -148,17 +148,9 @@ impl Pending {
     }
 
     fn wait_for(&mut self, event_id: &EventId, joined: bool) {
-        let (teller, told) = oneshot::channel();
-        let mut waiting = self
-            .shared
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        waiting.entry(event_id.clone()).or_default().push(teller);
-        drop(waiting);
         self.waits.push(Wait {
             event_id: event_id.clone(),
-            told,
+            told: self.shared.awaited.wait_for(event_id),
             joined,
         });
     }
@@ -196,7 +188,7 @@ impl Pending {
 
     /// Waits for this server to have applied it, and for every other one.
     async fn reach(&self, log: LogIdentity, position: Position, until: Instant) -> Reach {
-        let mut place = self.shared.place.subscribe();
+        let mut place = self.shared.memory.places();
         let here = place.wait_for(|place| *place >= position);
         let here = tokio::time::timeout_at(until, here);
         let here = async { matches!(here.await, Ok(Ok(_))) };
@@ -251,19 +243,10 @@ impl Wait {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        let mut waiting = self
-            .shared
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         for wait in &mut self.waits {
             wait.told.close();
-            if let Some(tellers) = waiting.get_mut(&wait.event_id) {
-                tellers.retain(|teller| !teller.is_closed());
-                if tellers.is_empty() {
-                    waiting.remove(&wait.event_id);
-                }
-            }
         }
+        let event_ids = self.waits.iter().map(|wait| &wait.event_id);
+        self.shared.awaited.given_up(event_ids);
     }
 }

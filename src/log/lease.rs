@@ -94,7 +94,7 @@ impl Keeper {
             return self.end().await;
         }
         let shared = Arc::clone(&self.shared);
-        let applied = *shared.place.borrow();
+        let applied = shared.memory.place();
         let renewal = match shared.right.step(|right| right.next(boottime(), applied)) {
             Next::LetBe => return Ok(()),
             Next::Renew(renewal) => renewal,

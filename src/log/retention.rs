@@ -1,9 +1,6 @@
 //! Forgets what can kill nothing any more: the oldest entries of the table, and what memory holds of them.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +22,7 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
         let now = shared.clock.now();
-        shared
-            .applied
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .forget(now);
+        shared.memory.write().forget(now);
         if let Err(error) = forget_rows(&shared, &stop).await {
             tracing::warn!(error = ?error, "revocation_log.forget_failed");
         }

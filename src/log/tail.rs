@@ -1,16 +1,13 @@
 //! Reads what is new in the log, in order and without a gap, and applies it.
 
-use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Applied, Progress, Shared,
+    Applied, Shared,
     beginning::follows,
-    cursor::{Coverage, LogIdentity},
+    cursor::{Coverage, Cursor, EntryMark, LogIdentity},
 };
 use crate::{
     clock::boottime,
@@ -27,13 +24,10 @@ const BATCH: u32 = 2048;
 
 /// Loads the whole log from nothing, and says how far: at the start, and when what was applied is not what the log says.
 async fn load(shared: &Shared) -> Result<Position> {
-    let asked = shared.asked.load(Ordering::SeqCst);
+    let asked = shared.memory.asked();
     let read_time = shared.clock.now();
     let identity = storage::authority::log_identity(&shared.reader).await?;
-    *shared
-        .identity
-        .write()
-        .unwrap_or_else(PoisonError::into_inner) = LogIdentity(identity);
+    shared.set_identity(LogIdentity(identity));
     let mut fresh = Applied::after(revocation_log::floor(&shared.reader).await?);
     read_all(shared, &mut fresh).await?;
     // Keys may have changed without an entry that is still remembered.
@@ -42,20 +36,13 @@ async fn load(shared: &Shared) -> Result<Position> {
     seal_cursor(shared, &mut fresh);
     let newest = fresh.newest();
     {
-        let mut applied = shared
-            .applied
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut applied = shared.memory.write();
         fresh.begin_after(&applied, boottime());
         *applied = fresh;
     }
-    shared.place.send_replace(position);
-    shared.progress.send_replace(Progress {
-        position,
-        read_time,
-        answered: asked,
-    });
-    shared.tell_waiting(&newest);
+    shared.memory.moved_to(position);
+    shared.memory.was_read(read_time, asked);
+    shared.awaited.tell(&newest);
     Ok(position)
 }
 
@@ -139,13 +126,10 @@ async fn read_on(shared: &Shared) -> Result<()> {
     }
     loop {
         let begun = boottime();
-        let asked = shared.asked.load(Ordering::SeqCst);
+        let asked = shared.memory.asked();
         let read_time = shared.clock.now();
         let known = {
-            let applied = shared
-                .applied
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
+            let applied = shared.memory.read();
             (applied.position(), applied.mark())
         };
         // The entry at our own place is read as well: a failover can lose the end of a log.
@@ -154,7 +138,7 @@ async fn read_on(shared: &Shared) -> Result<()> {
         let last = entries.len() < BATCH as usize;
         if known.0 > Position(0) {
             let same = entries.first().is_some_and(|entry| {
-                entry.position == known.0 && super::EntryMark::of(&entry.event_id) == known.1
+                entry.position == known.0 && EntryMark::of(&entry.event_id) == known.1
             });
             if !same {
                 tracing::error!(
@@ -173,11 +157,7 @@ async fn read_on(shared: &Shared) -> Result<()> {
         // Not before: who reads and cannot apply must not keep others waiting.
         shared.right.step(|right| right.followed(begun));
         if last {
-            shared.progress.send_replace(Progress {
-                position: *shared.place.borrow(),
-                read_time,
-                answered: asked,
-            });
+            shared.memory.was_read(read_time, asked);
             return Ok(());
         }
     }
@@ -225,17 +205,14 @@ async fn take_in(shared: &Shared, entries: Vec<Entry>) -> Result<()> {
         shared.herald.tell().await?;
     }
     let (position, taken) = {
-        let mut applied = shared
-            .applied
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut applied = shared.memory.write();
         let taken = apply(shared, &mut applied, entries)?;
         seal_cursor(shared, &mut applied);
         (applied.position(), taken)
     };
-    shared.place.send_replace(position);
+    shared.memory.moved_to(position);
     shared.wake_lease.notify_one();
-    shared.tell_waiting(&taken);
+    shared.awaited.tell(&taken);
     Ok(())
 }
 
@@ -258,7 +235,7 @@ fn apply(shared: &Shared, applied: &mut Applied, entries: Vec<Entry>) -> Result<
 }
 
 fn seal_cursor(shared: &Shared, applied: &mut Applied) {
-    let cursor = super::Cursor {
+    let cursor = Cursor {
         log: shared.identity(),
         position: applied.position(),
         mark: applied.mark(),
