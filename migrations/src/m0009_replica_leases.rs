@@ -39,6 +39,7 @@ fn replica_leases() -> TableCreateStatement {
         .table("replica_leases")
         .col(text("replica_id"))
         .col(text("name"))
+        .col(text("issuer"))
         .col(big_integer("beat"))
         .col(big_integer("applied"))
         .col(big_integer("join_time"))

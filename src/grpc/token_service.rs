@@ -179,10 +179,12 @@ impl Tokens {
         if min_cursor.is_empty() {
             return Ok(());
         }
+        // No longer, whatever the call's time: another server may have reached it.
+        let patience = Instant::now() + convert::DEFAULT_WAIT;
         let until = caller
             .call
             .answer_by()
-            .unwrap_or_else(|| Instant::now() + convert::DEFAULT_WAIT);
+            .map_or(patience, |by| by.min(patience));
         self.0.log.reach(min_cursor, until).await
     }
 

@@ -34,21 +34,24 @@ pub struct Opening {
     pub seal: CursorSeal,
     /// Told of entries about signing keys.
     pub herald: Herald,
+    /// Who this server says issues its tokens: all that work on one log say the same.
+    pub issuer: String,
 }
 
 impl RevocationLog {
-    /// Loads the log and follows it in the background. Fails where it cannot be read.
+    /// Loads the log and follows it in the background. Fails where it cannot be read, and beside a server with another issuer.
     pub async fn open(
         db: Database,
         clock: Clock,
         opening: Opening,
         background: &Background,
     ) -> Result<Self> {
+        let issuer = opening.issuer.clone();
         let shared = Shared::new(db, clock, opening, background.clone()).await?;
         if shared.db.engine() == Engine::Postgres {
             shared.work_with_others().await?;
         }
-        shared.join().await?;
+        shared.join(issuer).await?;
         let (following, forgetting) = (Arc::clone(&shared), Arc::clone(&shared));
         background.begin("tail", |stop| tail::follow(following, stop));
         background.begin("retention", |stop| retention::run(forgetting, stop));

@@ -15,9 +15,9 @@ use crate::{
     clock::boottime,
     domain::{
         ids::ReplicaId,
-        lease::{Lease, Next, RENEWED_EVERY, Renewal},
+        lease::{Lease, Next, RENEWED_EVERY, Renewal, Terms},
     },
-    error::Result,
+    error::{Error, Result},
     storage::{Engine, Pool, replica_leases},
 };
 
@@ -26,6 +26,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
+    issuer: String,
     /// To the table of leases, where there are others.
     connection: Option<Pool>,
     /// The database file is not where it was.
@@ -33,13 +34,14 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) async fn new(shared: Arc<Shared>) -> Result<Self> {
+    pub(super) async fn new(shared: Arc<Shared>, issuer: String) -> Result<Self> {
         let connection = match shared.db.engine() {
             Engine::Sqlite => None,
             Engine::Postgres => Some(shared.own_connection("token-authority lease").await?),
         };
         Ok(Self {
             shared,
+            issuer,
             connection,
             out_of_place: false,
         })
@@ -58,7 +60,35 @@ impl Keeper {
             }
         }
         // Posts how far.
-        self.renew().await
+        self.renew().await?;
+        let alone = self.require_one_issuer().await;
+        if alone.is_err() {
+            self.end().await?;
+        }
+        alone
+    }
+
+    /// Each of two servers with different issuers would call the other's tokens inactive, and could not revoke them. INTERNAL
+    /// beside one whose lease is renewed, or new.
+    async fn require_one_issuer(&mut self) -> Result<()> {
+        let Some(connection) = self.connection.clone() else {
+            return Ok(());
+        };
+        let begun = boottime();
+        let left = replica_leases::of_other_issuers(&connection, &self.issuer).await?;
+        // What a server left that is no more stands still.
+        while !left.is_empty() && boottime().saturating_sub(begun) < Terms::STANDARD.patience() {
+            tokio::time::sleep(RENEWED_EVERY).await;
+            self.renew().await?;
+            let others = replica_leases::of_other_issuers(&connection, &self.issuer).await?;
+            if let Some(other) = others.iter().find(|other| !left.contains(other)) {
+                return Err(Error::internal(format!(
+                    "a server with the issuer {} works on this database, and this one's is {}",
+                    other.issuer, self.issuer
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the lease until `stop`, and gives it back.
@@ -138,7 +168,7 @@ impl Keeper {
         let transaction = connection.begin().await?;
         let touched = if renewal.opens() {
             let (name, now) = (&self.shared.barrier.name, self.shared.clock.now());
-            replica_leases::open(&transaction, id, name, now).await?
+            replica_leases::open(&transaction, id, name, &self.issuer, now).await?
         } else {
             replica_leases::renew(&transaction, id, applied).await?
         };

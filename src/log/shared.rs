@@ -97,8 +97,8 @@ impl Shared {
     }
 
     /// Takes a lease, loads the log and only then says so: whoever revokes meanwhile waits for this server.
-    pub(super) async fn join(self: &Arc<Self>) -> Result<()> {
-        let mut keeper = lease::Keeper::new(Arc::clone(self)).await?;
+    pub(super) async fn join(self: &Arc<Self>, issuer: String) -> Result<()> {
+        let mut keeper = lease::Keeper::new(Arc::clone(self), issuer).await?;
         keeper.join().await?;
         self.background.begin("lease", |stop| keeper.run(stop));
         Ok(())

@@ -67,6 +67,7 @@ pub async fn open(
     let opening = Opening {
         seal,
         herald: herald(&keyring),
+        issuer: settings.issuer.clone(),
     };
     let log = RevocationLog::open(db.clone(), clock.clone(), opening, background).await?;
     master_keys::reseal(&db, &master_keys, now).await?;

@@ -120,10 +120,9 @@ fn meaning_of_sqlstate(code: &str) -> Meaning {
     match code {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Meaning::Conflict,
-        // Lock timeout; idle in transaction for too long; a standby; a commit of which nothing is known.
-        "55P03" | "25P03" | "25006" | "40003" => Meaning::Unavailable,
-        // The database lets nobody in, or is not there.
-        "55000" | "3D000" => Meaning::Unavailable,
+        // Lock timeout; idle in transaction for too long; a standby; a commit of which nothing is known; a database that lets nobody
+        // in, or is not there.
+        "55P03" | "25P03" | "25006" | "40003" | "55000" | "3D000" => Meaning::Unavailable,
         // Connection lost, refused, out of resources, shut down or cancelled, the system's faults, or its configuration.
         _ if ["08", "28", "53", "57", "58", "F0"]
             .iter()

@@ -21,10 +21,17 @@ pub async fn open(
     db: &impl ConnectionTrait,
     id: &ReplicaId,
     name: &str,
+    issuer: &str,
     now: Timestamp,
 ) -> Result<bool> {
-    let sql = "INSERT INTO replica_leases (replica_id, name, beat, applied, join_time) VALUES ($1, $2, 0, 0, $3)";
-    let values: [Value; 3] = [id.as_str().into(), name.into(), now.micros().into()];
+    let sql = "INSERT INTO replica_leases (replica_id, name, issuer, beat, applied, join_time) \
+               VALUES ($1, $2, $3, 0, 0, $4)";
+    let values: [Value; 4] = [
+        id.as_str().into(),
+        name.into(),
+        issuer.into(),
+        now.micros().into(),
+    ];
     Ok(execute(db, sql, values).await? > 0)
 }
 
@@ -101,6 +108,25 @@ pub async fn names(db: &impl ConnectionTrait) -> Result<HashMap<ReplicaId, Strin
         Ok((id, row.try_get("", "name")?))
     });
     named.collect()
+}
+
+/// A lease of a server with another issuer, and how often it was renewed.
+#[derive(Debug, PartialEq, Eq, FromQueryResult)]
+pub struct Stranger {
+    replica_id: String,
+    beat: i64,
+    /// Its issuer.
+    pub issuer: String,
+}
+
+/// The leases of servers with another issuer that were not taken away.
+pub async fn of_other_issuers(db: &impl ConnectionTrait, issuer: &str) -> Result<Vec<Stranger>> {
+    let sql = "SELECT replica_id, beat, issuer FROM replica_leases WHERE issuer <> $1 AND fence_time IS NULL";
+    Ok(
+        Stranger::find_by_statement(statement(db, sql, [issuer.into()]))
+            .all(db)
+            .await?,
+    )
 }
 
 #[derive(Debug, FromQueryResult)]

@@ -2,17 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use token_authority::{
+    background::Background,
+    clock::Clock,
     proto::{self, revocation_subject::Subject, system_service_client::SystemServiceClient},
     server,
+    storage::ConnectionTrait as _,
 };
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use crate::support::{
-    Engine, Process, Server, TestDatabase, as_caller, data_beside, eventually, postgres,
-    revocation_of, settings,
+    Engine, Process, Server, TestDatabase, as_caller, data_beside, eventually, key, postgres,
+    postgres_server, reason, revocation_of, settings,
 };
 
 /// Three servers over one database, and a connection to it; nothing where there is no PostgreSQL.
@@ -399,4 +402,80 @@ async fn a_server_that_cannot_read_the_log_lets_its_lease_go() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_another_issuer_is_refused_beside_one_that_works() {
+    three(async |servers, mut connection| {
+        let data = data_beside(&servers[0].data);
+        let mut settings = settings(&servers[0].database, &data);
+        settings.issuer = "https://elsewhere.example".to_owned();
+        let refused = server::open(&settings, Clock::system(), &Background::default()).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("https://elsewhere.example"), "{refused}");
+        let leases =
+            "SELECT count(*) FROM replica_leases WHERE issuer = 'https://elsewhere.example'";
+        let left: i64 = sqlx::query_scalar(leases)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(left, 0);
+        // What another one has left is in nobody's way.
+        let dead = "INSERT INTO replica_leases (replica_id, name, issuer, beat, applied, join_time)
+                    VALUES ('rep_gone', 'gone', 'https://elsewhere.example', 7, 0, 0)";
+        connection.execute(dead).await.unwrap();
+        servers[0].beside().await.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_in_a_transaction_does_not_stop_the_others() {
+    three(async |servers, _| {
+        let tenant = servers[0].tenant("acme").await;
+        let (id, _) = servers[0].made_key(&tenant.alice_token, key(&[])).await;
+        let stopped = servers[1].authority.db.begin().await.unwrap();
+        let lock = "SELECT count(*) FROM (SELECT 1 FROM api_keys FOR UPDATE) AS locked";
+        stopped.execute_unprepared(lock).await.unwrap();
+        let revoked = servers[0].revoke_key(&tenant.alice_token, &id).await;
+        assert_eq!(revoked.unwrap().effect.unwrap().effective, Some(true));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_lets_nobody_in_is_unavailable() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let admin = server.admin().await;
+    let (_, database) = server.database.url().unwrap().rsplit_once('/').unwrap();
+    let mut direct = PgConnection::connect(&postgres_server().unwrap())
+        .await
+        .unwrap();
+    let allow = |allowed| {
+        sqlx::AssertSqlSafe(format!(
+            "ALTER DATABASE {database} ALLOW_CONNECTIONS {allowed}"
+        ))
+    };
+    let revoke = async || {
+        let subject = Subject::SessionId("session".to_owned());
+        let token = &admin.access_token;
+        server.revoke_by_reference(token, subject, "").await
+    };
+    direct.execute(allow(false)).await.unwrap();
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+        .bind(database)
+        .execute(&mut direct)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let refused = revoke().await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+        assert_eq!(reason(&refused), "DATABASE_UNAVAILABLE");
+    }
+    direct.execute(allow(true)).await.unwrap();
+    eventually("the server is well again", async || revoke().await.is_ok()).await;
+    server.stop().await;
 }

@@ -340,6 +340,12 @@ both!(
             .access_token;
         let again = server.create_key(&caller, request.clone()).await.unwrap();
         assert_eq!(again, first);
+        let spelled = proto::CreateApiKeyRequest {
+            idempotency_key: format!("{{{}}}", RETRY.to_uppercase()),
+            ..request.clone()
+        };
+        let again = server.create_key(&caller, spelled).await.unwrap();
+        assert_eq!(again, first);
 
         let other = proto::CreateApiKeyRequest {
             idempotency_key: RETRY.to_owned(),

@@ -46,7 +46,7 @@ pub(crate) use ask::{
     rotate_key, rotate_request, seconds,
 };
 pub(crate) use counts::{Count, long_run};
-pub(crate) use database::{Engine, TestDatabase};
+pub(crate) use database::{Engine, TestDatabase, postgres_server};
 pub(crate) use dice::Dice;
 pub(crate) use forge::{Forger, claims_of, unsigned};
 pub(crate) use keys::{key_request, revocation_of};
