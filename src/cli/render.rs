@@ -186,7 +186,7 @@ pub(crate) fn rows(message: &DynamicMessage, list: &str, columns: &[&str]) -> Ve
         .collect()
 }
 
-/// The fields named by `columns`; empty where a field is not set.
+/// The fields named by `columns`; empty where a field is not set. A number is shown in any case.
 pub(crate) fn row(message: &DynamicMessage, columns: &[&str]) -> Vec<String> {
     columns
         .iter()
@@ -198,10 +198,18 @@ fn column_of(message: &DynamicMessage, column: &str) -> String {
     message
         .descriptor()
         .get_field_by_name(column)
-        .filter(|field| message.has_field(field))
+        .filter(|field| message.has_field(field) || is_number(field))
         .map_or_else(String::new, |field| {
             cell(&field, &message.get_field(&field))
         })
+}
+
+fn is_number(field: &FieldDescriptor) -> bool {
+    let number = matches!(
+        field.kind(),
+        Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64
+    );
+    number && !field.is_list() && !field.supports_presence()
 }
 
 /// A value in one line.
@@ -262,8 +270,10 @@ fn time_text(time: &prost_types::Timestamp) -> Option<String> {
     moment.format(&Rfc3339).ok()
 }
 
+/// To the millisecond: JSON has the rest.
 fn duration_text(duration: prost_types::Duration) -> Option<String> {
     let duration = Duration::try_from(duration).ok()?;
+    let duration = Duration::from_millis(u64::try_from(duration.as_millis()).ok()?);
     Some(humantime::format_duration(duration).to_string())
 }
 

@@ -47,14 +47,12 @@ pub(super) async fn pool(
         statements.count_those_of(&mut connection);
         connection
     });
+    // Outside the pool, which tries until its time is up and does not say what was wrong.
+    let outside = connect(url, settings).await?;
+    outside.close().await.map_err(from_sqlx)?;
     let connection = open();
-    let mut first = connection
-        .get_postgres_connection_pool()
-        .acquire()
-        .await
-        .map_err(|error| cannot_reach(from_sqlx(error)))?;
-    require_supported(&mut first)?;
-    drop(first);
+    let first = connection.get_postgres_connection_pool().acquire().await;
+    drop(first.map_err(from_sqlx)?);
     let recipe = Recipe {
         open,
         patience: patience(settings),
@@ -78,7 +76,7 @@ pub(super) async fn connect(
     let mut connection = tokio::time::timeout(settings.acquire_timeout, connecting)
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        .map_err(|error| cannot_reach(from_sqlx(error)))?;
+        .map_err(|error| cannot_reach(&options, from_sqlx(error)))?;
     require_supported(&mut connection)?;
     Ok(connection)
 }
@@ -88,13 +86,17 @@ pub(super) fn patience(settings: &DatabaseSettings) -> Duration {
     settings.acquire_timeout + settings.statement_timeout + Duration::from_secs(1)
 }
 
-/// INTERNAL for a URL that is none, without a word of it.
+/// INTERNAL for a URL that is none, without a word of it, and for one that names no database: PostgreSQL would take one that is
+/// called like the user.
 pub(super) fn parse(url: &SecretString) -> Result<PgConnectOptions> {
-    url.expose_secret().parse().map_err(|_| {
-        Error::internal(
-            "the database URL is not of the form postgres://user:password@host/database",
-        )
-    })
+    let options: Option<PgConnectOptions> = url.expose_secret().parse().ok();
+    options
+        .filter(|options| options.get_database().is_some_and(|name| !name.is_empty()))
+        .ok_or_else(|| {
+            Error::internal(
+                "the database URL is not of the form postgres://user:password@host/database",
+            )
+        })
 }
 
 fn connect_options(
@@ -167,8 +169,10 @@ fn require_supported(connection: &mut PgConnection) -> Result<()> {
     }
 }
 
-fn cannot_reach(cause: Error) -> Error {
-    Error::new(Reason::DatabaseUnavailable, "cannot reach the database")
+fn cannot_reach(options: &PgConnectOptions, cause: Error) -> Error {
+    let (host, port) = (options.get_host(), options.get_port());
+    let message = format!("cannot reach the database at {host}:{port}");
+    Error::new(Reason::DatabaseUnavailable, message)
         .retry_after(super::error::RETRY_AFTER)
         .because(cause)
 }
