@@ -8,10 +8,10 @@ use std::{
     net::IpAddr,
 };
 
-use sea_orm::{ConnectionTrait, Value};
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
-use super::statement::{execute, given_rows, statement, unless_locked};
+use super::statement::{execute, given_rows, rows, statement, unless_locked};
 use crate::{
     clock::Timestamp,
     domain::ids::{ApiKeyId, UserId},
@@ -42,14 +42,15 @@ pub async fn note_uses(
          FROM (SELECT id, used, address FROM {given} JOIN api_keys ON api_key_id = id {free}) AS free
          WHERE api_key_id = id RETURNING api_key_id"
     );
-    let rows = uses.iter().map(|(id, noted)| {
+    let last_uses = uses.iter().map(|(id, noted)| {
         let last = noted.secrets.values().max().map(|time| time.micros());
         json!({ "id": id, "used": last, "address": noted.address })
     });
-    let rows = db
-        .query_all_raw(statement(db, sql, [as_value(rows)]))
+    let last_uses: Vec<_> = last_uses.collect();
+    let found = db
+        .query_all_raw(statement(db, sql, [rows(&last_uses)?]))
         .await?;
-    let written = rows
+    let written = found
         .iter()
         .map(|row| Ok(ApiKeyId::known(row.try_get::<String>("", "api_key_id")?)))
         .collect::<Result<_>>()?;
@@ -70,12 +71,13 @@ async fn note_secrets(
          WHERE api_key_id = id AND secret_number = number AND (last_use_time IS NULL OR last_use_time < used)"
     );
     let uses = uses.iter().filter(|(id, _)| written.contains(id));
-    let rows = uses.flat_map(|(id, noted)| {
+    let by_secret = uses.flat_map(|(id, noted)| {
         let by_secret = noted.secrets.iter();
         by_secret
             .map(move |(number, time)| json!({ "id": id, "number": number, "used": time.micros() }))
     });
-    execute(db, sql, [as_value(rows)]).await?;
+    let by_secret: Vec<_> = by_secret.collect();
+    execute(db, sql, [rows(&by_secret)?]).await?;
     Ok(())
 }
 
@@ -92,17 +94,15 @@ pub async fn note_sign_ins(
          FROM (SELECT id, used FROM {given} JOIN users ON user_id = id {free}) AS free
          WHERE user_id = id RETURNING user_id"
     );
-    let rows = sign_ins
+    let times: Vec<_> = sign_ins
         .iter()
-        .map(|(id, time)| json!({ "id": id, "used": time.micros() }));
-    let rows = db
-        .query_all_raw(statement(db, sql, [as_value(rows)]))
+        .map(|(id, time)| json!({ "id": id, "used": time.micros() }))
+        .collect();
+    let found = db
+        .query_all_raw(statement(db, sql, [rows(&times)?]))
         .await?;
-    rows.iter()
+    found
+        .iter()
         .map(|row| Ok(UserId::known(row.try_get::<String>("", "user_id")?)))
         .collect()
-}
-
-fn as_value(rows: impl Iterator<Item = serde_json::Value>) -> Value {
-    rows.collect::<serde_json::Value>().to_string().into()
 }

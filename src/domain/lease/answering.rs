@@ -18,7 +18,8 @@ impl Right {
         Self(end)
     }
 
-    /// Whether it is there: the last step of an answer, after everything else was decided.
+    /// Whether it is there. Looked at just before what is remembered: whoever asks once a revocation is effective is answered
+    /// with it in force, or not from memory.
     pub fn allows(self, now: Duration) -> bool {
         now < self.0
     }
