@@ -178,7 +178,7 @@ impl Database {
         })))
     }
 
-    /// From now on audit events are chained under `key`: on SQLite when a transaction of [`Database::begin`] is committed.
+    /// From now on audit events are chained under `key`: on SQLite as they are written.
     pub fn chain_audit_events(&self, key: HeadKey) {
         // It is the same key every time: the database has one master key for as long as it is open.
         let _already = self.0.audit_key.set(key);

@@ -15,14 +15,10 @@ use sea_orm::{
 };
 
 use super::{
-    audit::{self, Chained},
     database_file::{DatabaseFile, out_of_place},
     pool::Loan,
 };
 use crate::{domain::audit::HeadKey, error::Result};
-
-/// Events that a transaction adds to the chain when it is committed, those of others that were left over included.
-const CHAINED_AT_COMMIT: u64 = 1000;
 
 /// A transaction. Dropping it rolls back.
 ///
@@ -33,9 +29,8 @@ pub struct Transaction {
     failed: AtomicBool,
     loan: Loan,
     file: Option<Arc<DatabaseFile>>,
-    /// Under which audit events are chained when it is committed; none: somebody does so afterwards.
+    /// Under which audit events are chained as they are written; none: somebody does so afterwards.
     audit_key: Option<HeadKey>,
-    has_audit_events: AtomicBool,
 }
 
 impl Transaction {
@@ -46,7 +41,6 @@ impl Transaction {
             loan,
             file: None,
             audit_key: None,
-            has_audit_events: AtomicBool::new(false),
         }
     }
 
@@ -58,22 +52,14 @@ impl Transaction {
         Self { audit_key, ..self }
     }
 
-    pub(super) fn note_audit_event(&self) {
-        self.has_audit_events.store(true, Ordering::Relaxed);
+    pub(super) fn audit_key(&self) -> Option<&HeadKey> {
+        self.audit_key.as_ref()
     }
 
     /// Makes it last. UNAVAILABLE where the database gave no answer, or its file is not in its place any more: then it is not
     /// known whether it lasts.
     pub async fn commit(self) -> Result<()> {
         self.refuse_after_failure()?;
-        if let Some(key) = &self.audit_key
-            && self.has_audit_events.load(Ordering::Relaxed)
-        {
-            match audit::chain(&self, key, CHAINED_AT_COMMIT).await? {
-                // Whoever tampered with the chain must not keep anybody from revoking.
-                Chained::Added(_) | Chained::Busy | Chained::HeadForged => {}
-            }
-        }
         self.loan.answered(self.inner.commit()).await?;
         match self.file {
             Some(file) if !file.is_in_place() => Err(out_of_place()),

@@ -115,7 +115,7 @@ both!(nobody_fails_for_another_s_sake, async |server| {
         .collect();
     let refuse = match server.database.engine() {
         Engine::Sqlite => {
-            "CREATE TRIGGER refuse BEFORE INSERT ON audit_inbox WHEN NEW.resource_id = 'refused'
+            "CREATE TRIGGER refuse BEFORE INSERT ON audit_events WHEN NEW.resource_id = 'refused'
              BEGIN SELECT raise(ABORT, 'refused'); END"
         }
         Engine::Postgres => {

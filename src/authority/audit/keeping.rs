@@ -8,7 +8,7 @@ use super::refusals;
 use crate::{
     authority::Authority,
     error::{Error, Result},
-    storage::{self, Database, Engine, audit::Chained},
+    storage::{self, Database, Engine, audit::Barred},
 };
 
 /// Events chained in one transaction.
@@ -17,7 +17,7 @@ const BATCH: usize = 512;
 /// Keeps it until `stop`, and a last time then.
 pub async fn keep(authority: Arc<Authority>, stop: CancellationToken) {
     let pause = match authority.db.engine() {
-        // What is committed is chained with it: only what more than a step wrote is left.
+        // What is written is chained at once: only what was written without the key is left.
         Engine::Sqlite => Duration::from_secs(1),
         Engine::Postgres => Duration::from_millis(100),
     };
@@ -70,10 +70,10 @@ async fn chain(db: &Database) -> Result<()> {
         let chained = storage::audit::chain(&transaction, key, BATCH as u64).await?;
         transaction.commit().await?;
         match chained {
-            Chained::Added(BATCH) => {}
+            Ok(BATCH) => {}
             // What cannot be read is left over for `audit verify` to find.
-            Chained::Added(_) | Chained::Busy => break,
-            Chained::HeadForged => {
+            Ok(_) | Err(Barred::Busy) => break,
+            Err(Barred::HeadForged) => {
                 return Err(Error::internal(
                     "the end of the audit chain was not sealed under this master key, or it goes on beyond: nothing more is chained, see `audit verify`",
                 ));

@@ -10,11 +10,8 @@ use crate::{
     authority::audit,
     clock::Timestamp,
     error::{Error, Result},
-    storage::{self, Database, Transaction, audit::Chained, authority::AuthorityRow, signing_keys},
+    storage::{self, Database, Transaction, audit::Barred, authority::AuthorityRow, signing_keys},
 };
-
-/// Audit events that are chained when the end of the chain is sealed anew; others may be left for later.
-const CHAINED: u64 = 1000;
 
 /// See the module.
 #[derive(Debug)]
@@ -90,12 +87,12 @@ pub async fn reseal(db: &Database, master_keys: &MasterKeys, now: Timestamp) -> 
     audit::record(&transaction, audit::Actor::ITSELF, done, now).await?;
     // The end of the audit log is sealed anew with it: the old key may be taken away as soon as this lasts.
     let head_key = audit::head_key(master_keys)?;
-    match storage::audit::chain(&transaction, &head_key, CHAINED).await? {
-        Chained::Added(1..) => {}
-        Chained::Added(0) | Chained::Busy => {
+    match storage::audit::seal(&transaction, &head_key).await? {
+        Ok(()) => {}
+        Err(Barred::Busy) => {
             return Err(Error::internal("the audit log could not be sealed anew"));
         }
-        Chained::HeadForged => tracing::error!(
+        Err(Barred::HeadForged) => tracing::error!(
             "somebody has changed the audit log: its end stays sealed under the master key that it has, see `audit verify`"
         ),
     }

@@ -1,16 +1,12 @@
 //! The chain as it is remembered: a place and a digest in each event's row, and the sealed head in the row of `authority`.
-//!
-//! On SQLite events leave the inbox for the chain when the transaction that wrote them is committed. On PostgreSQL that would
-//! make every writer wait for the one before it: they are chained afterwards, in batches, whoever comes first. A process that
-//! is stopped in between loses nothing: what is in the inbox is chained by the next step.
 
 use sea_orm::{ConnectionTrait, Value};
 use serde::Serialize;
 
-use super::{COLUMNS, Row};
+use super::{COLUMNS, Row, WRITTEN, Written};
 use crate::{
     domain::{
-        audit::{Digest, Head, HeadKey, Link, SealedHead},
+        audit::{Digest, Event, Head, HeadKey, Link, SealedHead},
         ids::AuditEventId,
     },
     error::{Error, Result},
@@ -20,11 +16,9 @@ use crate::{
     },
 };
 
-/// What came of a step.
+/// Why nothing can be added to the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chained {
-    /// So many events were added.
-    Added(usize),
+pub enum Barred {
     /// Somebody else is adding some.
     Busy,
     /// The end of the chain was not sealed under the key, or events have places beyond it: nothing is added, since that would
@@ -32,21 +26,71 @@ pub enum Chained {
     HeadForged,
 }
 
-/// Adds up to `limit` events to the chain, in the order of their ids, and seals its new end.
-pub async fn chain(transaction: &Transaction, key: &HeadKey, limit: u64) -> Result<Chained> {
-    let Some((sealed, goes_on_beyond)) = lock_head(transaction).await? else {
-        return Ok(Chained::Busy);
+/// Writes events down as the next links of the chain, and seals its new end. SQLite only. False, and nothing is written, where
+/// the chain ends in what somebody else wrote: that must not keep anybody from revoking.
+pub(super) async fn append(
+    transaction: &Transaction,
+    key: &HeadKey,
+    events: &[&Event],
+) -> Result<bool> {
+    let Ok(mut head) = lock_head(transaction, key).await? else {
+        return Ok(false);
     };
-    if !key.accepts(&sealed) || goes_on_beyond {
-        return Ok(Chained::HeadForged);
+    let mut links = Vec::with_capacity(events.len());
+    for event in events {
+        head = head.then(event);
+        links.push(WrittenLink {
+            event: Written::from(*event),
+            place: head.sequence,
+            sha256: head.digest.to_string(),
+        });
     }
+    let columns = [WRITTEN, PLACE].concat();
+    let given = given_rows(transaction, &columns);
+    let sql = format!(
+        "INSERT INTO audit_events ({COLUMNS}, sequence, digest) SELECT {COLUMNS}, place, unhex(sha256) FROM {given}"
+    );
+    execute(transaction, sql, [rows(&links)?]).await?;
+    move_head(transaction, &key.seal(head)).await?;
+    Ok(true)
+}
+
+/// An event as a link, as it is given to the database.
+#[derive(Serialize)]
+struct WrittenLink<'a> {
+    #[serde(flatten)]
+    event: Written<'a>,
+    place: u64,
+    sha256: String,
+}
+
+/// Where in the chain an event stands, as it is given to the database.
+const PLACE: &[(&str, &str)] = &[("place", "bigint"), ("sha256", "text")];
+
+/// Seals the end of the chain anew: where it was sealed under another key that this one knows, under this one.
+pub async fn seal(transaction: &Transaction, key: &HeadKey) -> Result<Result<(), Barred>> {
+    match lock_head(transaction, key).await? {
+        Ok(head) => move_head(transaction, &key.seal(head)).await.map(Ok),
+        Err(barred) => Ok(Err(barred)),
+    }
+}
+
+/// Moves up to `limit` events from the inbox to the chain, in the order of their ids, and seals its new end. Says how many.
+pub async fn chain(
+    transaction: &Transaction,
+    key: &HeadKey,
+    limit: u64,
+) -> Result<Result<usize, Barred>> {
+    let mut head = match lock_head(transaction, key).await? {
+        Ok(head) => head,
+        Err(barred) => return Ok(Err(barred)),
+    };
     let sql = format!(
         "SELECT {COLUMNS}, NULL AS sequence, NULL AS digest FROM audit_inbox ORDER BY audit_event_id LIMIT {limit}"
     );
     let found = transaction
         .query_all_raw(statement(transaction, sql, []))
         .await?;
-    let mut head = sealed.head;
     let mut links = Vec::with_capacity(found.len());
     // What cannot be read was not written by us, and waits for somebody who looks at it.
     for event in found
@@ -58,11 +102,11 @@ pub async fn chain(transaction: &Transaction, key: &HeadKey, limit: u64) -> Resu
         links.push((event.id, head));
     }
     if links.is_empty() {
-        return Ok(Chained::Added(0));
+        return Ok(Ok(0));
     }
     put_in_place(transaction, &links).await?;
     move_head(transaction, &key.seal(head)).await?;
-    Ok(Chained::Added(links.len()))
+    Ok(Ok(links.len()))
 }
 
 /// An event and its place, as they are given to the database.
@@ -74,10 +118,8 @@ struct Placed<'a> {
 }
 
 async fn put_in_place(transaction: &Transaction, links: &[(AuditEventId, Head)]) -> Result<()> {
-    let given = given_rows(
-        transaction,
-        &[("id", "text"), ("place", "bigint"), ("sha256", "text")],
-    );
+    let columns = [&[("id", "text")], PLACE].concat();
+    let given = given_rows(transaction, &columns);
     let chained = |digest: &str, from: &str| {
         format!(
             "INSERT INTO audit_events ({COLUMNS}, sequence, digest) SELECT {COLUMNS}, place, {digest} FROM {from}"
@@ -117,9 +159,9 @@ async fn put_in_place(transaction: &Transaction, links: &[(AuditEventId, Head)])
     ))
 }
 
-/// The end of the chain, kept from others until the transaction is over, and whether an event has a place beyond it: we have
-/// given it none. Nothing where another one has it. Writers of events never wait for it.
-async fn lock_head(transaction: &Transaction) -> Result<Option<(SealedHead, bool)>> {
+/// The end of the chain, kept from others until the transaction is over; otherwise why nothing can be added to it. Writers of
+/// events never wait for it on PostgreSQL.
+async fn lock_head(transaction: &Transaction, key: &HeadKey) -> Result<Result<Head, Barred>> {
     let lock = match engine_of(transaction) {
         Engine::Sqlite => "",
         Engine::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -129,8 +171,16 @@ async fn lock_head(transaction: &Transaction) -> Result<Option<(SealedHead, bool
     let row = transaction
         .query_one_raw(statement(transaction, sql, []))
         .await?;
-    row.map(|row| Ok((sealed_head(&row)?, row.try_get("", "beyond")?)))
-        .transpose()
+    let Some(row) = row else {
+        return Ok(Err(Barred::Busy));
+    };
+    let sealed = sealed_head(&row)?;
+    // We have given no event a place beyond it.
+    let goes_on_beyond: bool = row.try_get("", "beyond")?;
+    if !key.accepts(&sealed) || goes_on_beyond {
+        return Ok(Err(Barred::HeadForged));
+    }
+    Ok(Ok(sealed.head))
 }
 
 async fn move_head(transaction: &Transaction, sealed: &SealedHead) -> Result<()> {

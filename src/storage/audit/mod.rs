@@ -1,4 +1,8 @@
-//! The audit log: what is written ([`insert`]) into the inbox, how it becomes a chain (`chain`), and what is read of both (`list`).
+//! The audit log: what is written ([`insert`]), how it becomes a chain (`chain`), and what is read of it (`list`).
+//!
+//! On SQLite events are links of the chain at once: there is one writer. On PostgreSQL each writer would wait for the one before
+//! it; events are written into an inbox and chained afterwards. A process that is stopped in between loses nothing: what is in
+//! the inbox is chained by the next step.
 
 mod chain;
 mod list;
@@ -23,7 +27,7 @@ use crate::{
 };
 
 pub use self::{
-    chain::{Chained, Ends, chain, ends, is_chained, links},
+    chain::{Barred, Ends, chain, ends, is_chained, links, seal},
     list::{Recorded, Wanted, list},
 };
 
@@ -47,13 +51,17 @@ const WRITTEN: &[(&str, &str)] = &[
     ("details", "jsonb"),
 ];
 
-/// Writes events down. They become links of the chain when the transaction is committed, on PostgreSQL soon after.
+/// Writes events down: as links of the chain where the transaction knows the key, otherwise into the inbox.
 pub async fn insert(transaction: &Transaction, events: &[&Event]) -> Result<()> {
+    if let Some(key) = transaction.audit_key()
+        && chain::append(transaction, key, events).await?
+    {
+        return Ok(());
+    }
     let given = given_rows(transaction, WRITTEN);
     let sql = format!("INSERT INTO audit_inbox ({COLUMNS}) SELECT {COLUMNS} FROM {given}");
     let written: Vec<Written<'_>> = events.iter().map(|event| Written::from(*event)).collect();
     execute(transaction, sql, [rows(&written)?]).await?;
-    transaction.note_audit_event();
     Ok(())
 }
 

@@ -65,10 +65,9 @@ pub async fn append(
     ];
     let dated = match engine_of(db) {
         Engine::Sqlite => {
-            execute(db, insert, values).await?;
-            // Nobody else writes.
-            let last = "SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1";
-            db.query_one_raw(statement(db, last, [])).await?
+            // All are dated alike, and all are written before the first is told of.
+            let dated = format!("{insert} RETURNING create_time");
+            db.query_one_raw(statement(db, dated, values)).await?
         }
         Engine::Postgres => {
             let dated = format!(

@@ -1,5 +1,7 @@
 //! Every event gets into the chain, whenever it is committed and whatever stops the server in between.
 
+use std::collections::BTreeSet;
+
 use token_authority::{
     authority::audit::{self, Actor, Done},
     clock::Clock,
@@ -119,6 +121,47 @@ async fn a_server_that_ends_in_good_order_leaves_nothing_to_chain() {
         assert_eq!(verdict.not_chained, 0);
     }
 }
+
+both!(whatever_an_event_says_its_link_says, async |server| {
+    let odd = [
+        "0",
+        "1e5",
+        "null",
+        "[]",
+        " a ",
+        "\"'\\/",
+        "\n\t\u{1}\u{1f}\u{7f}",
+        "é\u{301}日本\u{1f980}\u{feff}\u{ffff}",
+    ];
+    let transaction = server.authority.db.begin().await.unwrap();
+    for odd in odd {
+        let done = Done {
+            details: &[("odd", odd)],
+            ..done(odd)
+        };
+        audit::record(&transaction, Actor::ITSELF, done, server.clock.now())
+            .await
+            .unwrap();
+    }
+    transaction.commit().await.unwrap();
+    let kept = kept(server).await;
+    let verdict = verdict(server).await;
+    assert_eq!(
+        (verdict.chain.unwrap().sequence, verdict.not_chained),
+        (kept, 0)
+    );
+    let root = server.admin().await.access_token;
+    let request = proto::ListAuditEventsRequest {
+        action: done("").action.to_owned(),
+        ..Default::default()
+    };
+    let listed = listed(server, &root, request).await;
+    let said: BTreeSet<_> = listed
+        .iter()
+        .map(|event| (event.resource_id.as_str(), event.details["odd"].as_str()))
+        .collect();
+    assert_eq!(said, BTreeSet::from(odd.map(|odd| (odd, odd))));
+});
 
 /// Something done.
 fn done(resource: &str) -> Done<'_> {
