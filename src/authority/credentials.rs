@@ -13,6 +13,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
+use futures_util::{TryStreamExt as _, stream};
 use quick_cache::sync::Cache;
 
 pub use crate::domain::api_key::Inactive;
@@ -41,6 +42,8 @@ const UNKNOWN_REMEMBERED: usize = 1024;
 const UNKNOWN_LIFE: Duration = Duration::from_secs(1);
 /// How often at most the log is read for the sake of a token that is ahead of it.
 const AHEAD_PAUSE: Duration = Duration::from_secs(1);
+/// How many records are loaded at a time for one call.
+const LOADS: usize = 4;
 /// How often a record is loaded again that was touched while it was being loaded.
 const ATTEMPTS: usize = 8;
 
@@ -238,6 +241,16 @@ impl Authority {
             position,
             secret,
         }))
+    }
+
+    /// Loads the records of those keys among `tokens` that are not remembered, a few at a time.
+    pub async fn remember_keys(&self, tokens: &[String]) -> Result<()> {
+        let keys = tokens.iter().filter(|token| api_key::has_form(token));
+        let keys = keys.filter_map(|token| ApiKeyToken::parse(token));
+        let missing = keys.filter(|key| self.credentials.records.peek(&key.id).is_none());
+        stream::iter(missing.map(Ok))
+            .try_for_each_concurrent(LOADS, async |key| self.key_record(&key.id).await.map(drop))
+            .await
     }
 
     /// The record of a key as it stands now, and the place of the log it reflects. None where there is no such key.

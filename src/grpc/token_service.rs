@@ -72,13 +72,10 @@ impl TokenService for Tokens {
             &request.required_scopes,
             request.client_address,
         )?;
-        let now = self.0.clock.now();
-        // Sampled before the verdict: the verdict reflects at least this.
-        let cursor = self.0.log.applied().await?.cursor().to_string();
-        let verdict =
-            introspect::introspect(&self.0, &caller, &request.token, &question, now).await?;
+        let token = std::slice::from_ref(&request.token);
+        let (mut introspections, cursor) = self.introspected(&caller, token, &question).await?;
         Ok(Response::new(proto::IntrospectTokenResponse {
-            introspection: Some(self.introspection(verdict)),
+            introspection: introspections.pop(),
             cursor,
         }))
     }
@@ -98,13 +95,11 @@ impl TokenService for Tokens {
             &request.required_scopes,
             request.client_address,
         )?;
-        let now = self.0.clock.now();
-        let cursor = self.0.log.applied().await?.cursor().to_string();
-        let mut introspections = Vec::with_capacity(request.tokens.len());
-        for token in &request.tokens {
-            let verdict = introspect::introspect(&self.0, &caller, token, &question, now).await?;
-            introspections.push(self.introspection(verdict));
-        }
+        // All at about the same moment, however many are to be loaded.
+        self.0.remember_keys(&request.tokens).await?;
+        let (introspections, cursor) = self
+            .introspected(&caller, &request.tokens, &question)
+            .await?;
         Ok(Response::new(proto::BatchIntrospectTokensResponse {
             introspections,
             cursor,
@@ -186,6 +181,29 @@ impl Tokens {
             .answer_by()
             .map_or(patience, |by| by.min(patience));
         self.0.log.reach(min_cursor, until).await
+    }
+
+    /// What is to be told of tokens, in their order, and a cursor that this reflects.
+    async fn introspected(
+        &self,
+        caller: &Caller,
+        tokens: &[String],
+        question: &Question,
+    ) -> Result<(Vec<proto::TokenIntrospection>, String)> {
+        let authority = &*self.0;
+        let judge = || async {
+            let now = authority.clock.now();
+            // Sampled before the verdicts: they reflect at least this.
+            let cursor = authority.log.applied().await?.cursor().to_string();
+            let mut told = Vec::with_capacity(tokens.len());
+            for token in tokens {
+                let verdict =
+                    introspect::introspect(authority, caller, token, question, now).await?;
+                told.push(self.introspection(verdict));
+            }
+            Ok((told, cursor))
+        };
+        authority.log.judged(judge).await
     }
 
     fn introspection(&self, verdict: Result<Credential, Inactive>) -> proto::TokenIntrospection {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     background::Background,
-    clock::Clock,
+    clock::{Clock, boottime},
     domain::revocation::{Entry, Position},
     error::{Error, Reason, Result},
     storage::{Database, Engine, revocation_log},
@@ -67,6 +67,21 @@ impl RevocationLog {
             self.catch_up().await?;
         }
         Ok(self.0.memory.read())
+    }
+
+    /// What `judge` says by [`RevocationLog::applied`]. The last step is to look at the time until which this server might answer
+    /// from what it remembered at first: one that was stopped in between judges anew, by a lease or a read that began then.
+    pub async fn judged<T, F>(&self, judge: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let right = self.0.right.now();
+        let remembered = right.allows(boottime());
+        let judged = judge().await?;
+        if remembered && !(self.is_current() && right.allows(boottime())) {
+            return judge().await;
+        }
+        Ok(judged)
     }
 
     /// Whether this server may answer from what it remembers.

@@ -27,10 +27,14 @@ impl Right {
         }
     }
 
+    /// As it is now: it may be renewed, or end before its time.
+    pub(super) fn now(&self) -> lease::Right {
+        lease::Right::from_nanos(self.kept.load(Ordering::SeqCst))
+    }
+
     /// Whether it is there at this moment.
     pub(super) fn is_there(&self) -> bool {
-        let kept = self.kept.load(Ordering::SeqCst);
-        lease::Right::from_nanos(kept).allows(boottime())
+        self.now().allows(boottime())
     }
 
     /// Takes a step, and lets answers go by what has come of it.

@@ -1,6 +1,9 @@
 //! A server that does not follow the log answers nothing out of memory, and keeps nobody waiting for long.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use sea_orm::ConnectionTrait as _;
 use token_authority::{
@@ -9,7 +12,10 @@ use token_authority::{
         revocation::{Decision, Subject},
     },
     log::{Effect, WaitUntil},
-    storage::revocation_log::{self, Turn},
+    storage::{
+        Transaction,
+        revocation_log::{self, Turn},
+    },
 };
 use tokio::time::Instant;
 use tonic::Code;
@@ -50,11 +56,7 @@ async fn a_server_that_reads_the_log_and_cannot_apply_it_lets_its_lease_go() {
     .await;
     assert!(tell_of_a_key(&server).await.effective);
 
-    // Keys are read by way of the pool, the log by way of a connection of its own.
-    let mut held = Vec::new();
-    for _ in 0..CONNECTIONS {
-        held.push(other.authority.db.begin().await.unwrap());
-    }
+    let held = hold_all(&other).await;
     let effect = tell_of_a_key(&server).await;
     assert!(effect.effective, "{effect:?}");
     assert!(!other.authority.log.is_current());
@@ -119,4 +121,61 @@ async fn whoever_keeps_the_turn_at_the_log_does_not_hold_up_the_end_of_others() 
     assert!(begun.elapsed() < Duration::from_secs(5));
     turn.rollback().await.unwrap();
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_judged_before_the_lease_ran_out_is_judged_anew() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let (shared, data) = (server.database.shared(), data_beside(&server.data));
+    let other = Server::start_in(shared, data, server.clock.clone(), |settings| {
+        settings.database.connections = CONNECTIONS;
+    })
+    .await;
+    let token = server.admin().await.access_token;
+    let judge = async || {
+        let verdict = other.authority.judge(&token, other.clock.now()).await?;
+        Ok(verdict.is_ok())
+    };
+    let turns = AtomicUsize::new(0);
+    let judged = other.authority.log.judged(|| async {
+        let good = judge().await;
+        // While it holds its verdict in hand, it loses its lease, and the token is revoked.
+        if turns.fetch_add(1, Ordering::SeqCst) == 0 {
+            let held = hold_all(&other).await;
+            assert!(tell_of_a_key(&server).await.effective);
+            let effect = server.revoke(&token).await.unwrap();
+            assert_eq!(effect.effective, Some(true));
+            assert!(!other.authority.log.is_current());
+            drop(held);
+            eventually("it has another lease", async || {
+                other.authority.log.is_current()
+            })
+            .await;
+        }
+        good
+    });
+    assert!(!judged.await.unwrap(), "it is still active");
+    assert_eq!(turns.into_inner(), 2);
+
+    let once = AtomicUsize::new(0);
+    let judged = server.authority.log.judged(|| async {
+        once.fetch_add(1, Ordering::SeqCst);
+        judge().await
+    });
+    assert!(!judged.await.unwrap());
+    assert_eq!(once.into_inner(), 1);
+    other.stop().await;
+    server.stop().await;
+}
+
+/// All the connections of its pool: keys are read by way of it, the log by way of a connection of its own.
+async fn hold_all(server: &Server) -> Vec<Transaction> {
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        held.push(server.authority.db.begin().await.unwrap());
+    }
+    held
 }
