@@ -266,7 +266,9 @@ fn a_database_password_is_never_shown() {
             "TOKEN_AUTHORITY_LOG_FILTER",
             "trace,sqlx=trace,sea_orm=trace",
         );
-        refusal(data.path(), &[(variable, value), verbose]);
+        let said = refusal(data.path(), &[(variable, value), verbose]);
+        let reached = "cannot reach the database at 127.0.0.1:1";
+        assert!(said.contains(reached), "{said}");
     }
     let key = [("TOKEN_AUTHORITY_MASTER_KEY", SECRET)];
     let shown = said(&binary::run(&["config", "show"], &key));

@@ -13,7 +13,7 @@ use token_authority::{
 };
 use tonic::transport::Channel;
 
-use crate::support::{Engine, as_caller, binary::Binary, run_on};
+use crate::support::{Engine, as_caller, binary::Binary, key, run_on};
 
 /// How many unknown keys are asked for.
 const UNKNOWN: usize = 200_000;
@@ -81,6 +81,30 @@ async fn no_query_runs_where_a_token_is_remembered() {
             assert_eq!(told, Some(false));
         }
         assert!(queries() >= before + 100, "they are counted");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_reads_each_key_that_is_not_remembered_once() {
+    run_on(Engine::Sqlite, async |server| {
+        let admin = server.admin().await.access_token;
+        let mut tokens = Vec::new();
+        for number in 0..BATCH / 4 {
+            tokens.push(match number % 2 {
+                0 => server.made_key(&admin, key(&[])).await.1,
+                _ => unknown_key(),
+            });
+        }
+        let many = vec![tokens.clone(); 4].concat();
+        let channel = server.connect().await;
+        let before = server.authority.db.query_count();
+        let told = batch(channel, &admin, many).await;
+        let asked = server.authority.db.query_count() - before;
+        let wanted = (0..BATCH).map(|number| Some(number % 2 == 0));
+        assert!(told.into_iter().eq(wanted));
+        let (each, twice) = (tokens.len() as u64, tokens.len() as u64 * 2);
+        assert!((each..twice).contains(&asked), "{asked} queries");
     })
     .await;
 }

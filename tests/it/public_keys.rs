@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use token_authority::proto;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tonic::Code;
 
@@ -63,6 +63,35 @@ async fn the_33rd_stream_of_an_address_is_refused() {
         assert_eq!(reason(&status), "TOO_MANY_STREAMS");
     })
     .await;
+}
+
+/// Connects from another address of this machine.
+async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_cannot_shut_others_out_of_the_operators_port() {
+    let server = Binary::start(&[]).await;
+    let answer = async |mut stream: TcpStream| {
+        let request = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(connect_from([127, 0, 0, 2], server.ops).await);
+    }
+    let one_more = connect_from([127, 0, 0, 2], server.ops).await;
+    assert!(answer(one_more).await.is_err(), "the 65th of an address");
+    let other = connect_from([127, 0, 0, 3], server.ops).await;
+    assert!(answer(other).await.unwrap().starts_with("HTTP/1.1 200 "));
+    let first = held.swap_remove(0);
+    assert!(answer(first).await.unwrap().starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
