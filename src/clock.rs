@@ -103,6 +103,13 @@ impl Clock {
         }
     }
 
+    /// Sets a clock that was set before; the machine's clock is left alone.
+    pub fn set(&self, now: Timestamp) {
+        if let Source::Set(micros) = &self.0 {
+            micros.store(now.micros(), Ordering::SeqCst);
+        }
+    }
+
     /// Moves a clock that was set; the machine's clock is left alone.
     pub fn advance(&self, duration: Duration) {
         if let Source::Set(micros) = &self.0 {

@@ -40,6 +40,7 @@ fn authority() -> TableCreateStatement {
         .col(big_integer("audit_sequence").default(0))
         .col(blob_null("audit_digest"))
         .col(blob_null("audit_hmac"))
+        .col(big_integer("latest_time").default(0))
         .col(big_integer("create_time"))
         .primary_key(Index::create().name("authority_pkey").col("authority_id"))
         .check(Check::named(

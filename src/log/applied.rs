@@ -8,12 +8,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    domain::revocation::{Changes, Entry, Position, Revocations},
+    domain::revocation::{Changes, Entry, FORGET_AFTER, Position, Revocations},
 };
 
-/// Kills are remembered for a day longer than anything they kill can live: should the clock be set forward and back again,
-/// what was forgotten meanwhile must be dead for good.
-const KILLS_KEPT: Duration = Duration::from_hours(23);
+/// Until when a kill is remembered is kept to the second.
+const TO_THE_SECOND: Duration = Duration::from_secs(1);
 
 /// For longer than any remembered record lives.
 const CHANGES_KEPT: Duration = Duration::from_mins(6);
@@ -26,6 +25,7 @@ pub struct Applied {
     since: Duration,
     position: Position,
     mark: EntryMark,
+    time: Timestamp,
     cursor: Arc<str>,
     revocations: Revocations,
     changes: Changes,
@@ -62,6 +62,11 @@ impl Applied {
         self.mark
     }
 
+    /// When that entry was decided: the time by which the log tells what is forgotten, whatever the clock here says.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
     /// That place as verdicts carry it.
     pub fn cursor(&self) -> &Arc<str> {
         &self.cursor
@@ -80,10 +85,9 @@ impl Applied {
     /// Takes in the next entry. The place comes last: it says that everything up to there is in force.
     pub(super) fn apply(&mut self, entry: Arc<Entry>, now: Timestamp) {
         let (position, mark) = (entry.position, EntryMark::of(&entry.event_id));
-        if entry.forget_time > now - KILLS_KEPT {
-            self.revocations.apply(&entry);
-            self.changes.apply(&entry, now);
-        }
+        self.revocations.apply(&entry);
+        self.changes.apply(&entry, now);
+        self.time = self.time.max(entry.create_time);
         self.recent.push(entry);
         self.position = position;
         self.mark = mark;
@@ -98,11 +102,13 @@ impl Applied {
         self.cursor = cursor.into();
     }
 
-    /// Lets go of what bears on nothing any more.
-    pub(super) fn forget(&mut self, now: Timestamp) {
-        self.revocations.forget(now - KILLS_KEPT);
+    /// Lets go of what bears on nothing any more: of kills that the table has forgotten, whose oldest entry is of `oldest`. A clock
+    /// that is set forward and back again must not bring anything to life.
+    pub(super) fn forget(&mut self, oldest: Timestamp, now: Timestamp) {
+        self.revocations
+            .forget(oldest + FORGET_AFTER - TO_THE_SECOND);
         self.changes.forget(now - CHANGES_KEPT);
-        self.recent.forget(now);
+        self.recent.forget(self.time);
     }
 
     /// The newest entries.

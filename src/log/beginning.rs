@@ -40,6 +40,7 @@ pub async fn begin_anew(
     now: Timestamp,
 ) -> Result<EventId> {
     let base = Position(revocation_log::head(transaction).await?.0 + RAISED_BY);
+    let now = revocation_log::dated(transaction, now).await?;
     let event_id = EventId::new(now)?;
     let forget_time = now + FORGET_AFTER;
     revocation_log::append_at(transaction, base, &event_id, decision, now, forget_time).await?;

@@ -9,6 +9,7 @@ use tokio::{
     sync::{SemaphorePermit, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Applied, Herald, Pending, Progress, Replica, Shared, barrier, beginning,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     background::Background,
-    clock::{Clock, boottime},
+    clock::{Clock, Timestamp, boottime},
     domain::revocation::{Entry, Position},
     error::{Error, Reason, Result},
     storage::{Database, Engine, revocation_log},
@@ -69,8 +70,10 @@ impl RevocationLog {
         Ok(self.0.memory.read())
     }
 
-    /// What `judge` says by [`RevocationLog::applied`]. The last step is to look at the time until which this server might answer
-    /// from what it remembered at first: one that was stopped in between judges anew, by a lease or a read that began then.
+    /// What `judge` says by [`RevocationLog::applied`], which alone makes it right for whoever asks once a revocation is effective.
+    /// The last step is to look at the time until which this server might answer from what it remembered at first: one that was
+    /// stopped in between judges anew, once, so that a revocation that became effective meanwhile is not overlooked for as long
+    /// as it was stopped.
     pub async fn judged<T, F>(&self, judge: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
@@ -186,6 +189,12 @@ impl RevocationLog {
             .filter(|entry| entry.position <= head)
             .map(Arc::new)
             .collect())
+    }
+
+    /// Forgets what is too old to kill anything, as is done once a minute: in the table by a time that is `believed`, in memory
+    /// what the table has forgotten.
+    pub async fn forget(&self, believed: Option<Timestamp>) -> Result<()> {
+        retention::forget(&self.0, believed, &CancellationToken::new()).await
     }
 
     /// The place before the oldest entry that is still remembered.

@@ -6,7 +6,8 @@
 //! place; on SQLite the append did. The `tail` reads what is new, in order and without a gap, applies it in `memory` (`applied`),
 //! tells those by whom it is `awaited`, and only then does the writer learn the [`Effect`] and reply. Streams read what was applied
 //! (`recent`, most of it packed: `packing`, `packed_id`), or the table where they are further behind. `herald` tells who holds
-//! signing keys before an entry about one is applied. `retention` forgets the oldest. [`cursor`] makes places opaque. `beginning`
+//! signing keys before an entry about one is applied. `retention` forgets the oldest, by a clock that is
+//! `steady`. [`cursor`] makes places opaque. `beginning`
 //! is for logs that have lost their end.
 //!
 //! Each server holds a `lease`, which it renews as long as it follows the log, and which gives it the `right` to answer from memory
@@ -34,6 +35,7 @@ mod right;
 mod scan_bound;
 mod sequencer;
 mod shared;
+mod steady;
 mod tail;
 
 use std::time::Duration;

@@ -1,13 +1,20 @@
 //! Forgets what can kill nothing any more: the oldest entries of the table, and what memory holds of them.
+//!
+//! A wall clock that is wrong for a while must bring nothing to life. The table forgets what is old by the newest entry's date, and
+//! by a clock that has run evenly for an hour; memory forgets what the table has forgotten.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{RETENTION, Shared};
+use super::{RETENTION, Shared, steady::SteadyClock};
 use crate::{
+    clock::{Timestamp, boottime},
     error::Result,
-    storage::revocation_log::{self, Turn},
+    storage::{
+        authority,
+        revocation_log::{self, Turn},
+    },
 };
 
 const PAUSE: Duration = Duration::from_mins(1);
@@ -16,26 +23,45 @@ const BATCH: u32 = 1000;
 
 /// Forgets once a minute until `stop`.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut clock = SteadyClock::new(shared.clock.now(), boottime());
     loop {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             () = stop.cancelled() => return,
         }
         let now = shared.clock.now();
-        shared.memory.write().forget(now);
-        if let Err(error) = forget_rows(&shared, &stop).await {
+        let believed = clock.look(now, boottime()).then_some(now);
+        if let Err(error) = forget(&shared, believed, &stop).await {
             tracing::warn!(error = ?error, "revocation_log.forget_failed");
         }
     }
 }
 
-async fn forget_rows(shared: &Shared, stop: &CancellationToken) -> Result<()> {
-    let until = shared.clock.now() - RETENTION;
+/// Forgets, in the table where there is a time that is `believed`.
+pub(super) async fn forget(
+    shared: &Shared,
+    believed: Option<Timestamp>,
+    stop: &CancellationToken,
+) -> Result<()> {
+    if let Some(now) = believed {
+        forget_rows(shared, now, stop).await?;
+    }
+    if let Some((oldest, _)) = revocation_log::times(shared.db.reader()).await? {
+        let now = shared.clock.now();
+        shared.memory.write().forget(oldest, now);
+    }
+    Ok(())
+}
+
+async fn forget_rows(shared: &Shared, now: Timestamp, stop: &CancellationToken) -> Result<()> {
     while !stop.is_cancelled() {
         let transaction = shared.db.begin().await?;
         if !revocation_log::take_turn(&transaction, Turn::Forget).await? {
             return transaction.rollback().await;
         }
+        authority::note_time(&transaction, now).await?;
+        let newest = revocation_log::times(&transaction).await?;
+        let until = newest.map_or(now, |(_, newest)| newest.min(now)) - RETENTION;
         let forgotten = revocation_log::forget(&transaction, until, BATCH).await?;
         transaction.commit().await?;
         if forgotten < u64::from(BATCH) {

@@ -60,6 +60,7 @@ pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestam
         audit_sequence: 0,
         audit_digest: None,
         audit_hmac: None,
+        latest_time: 0,
         create_time: now.micros(),
     };
     authority::Entity::insert(model.into_active_model())
@@ -101,6 +102,13 @@ pub async fn timelines(db: &impl ConnectionTrait) -> Result<(Option<i64>, i64)> 
 pub async fn set_timeline(db: &impl ConnectionTrait, timeline: i64) -> Result<()> {
     let sql = "UPDATE authority SET timeline = $1 WHERE authority_id = 1";
     execute(db, sql, [timeline.into()]).await?;
+    Ok(())
+}
+
+/// Notes what time it is by a clock that is believed.
+pub async fn note_time(db: &impl ConnectionTrait, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE authority SET latest_time = $1 WHERE authority_id = 1 AND latest_time < $1";
+    execute(db, sql, [now.micros().into()]).await?;
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub use self::{
-    append::{Appended, append, append_at},
+    append::{Appended, append, append_at, dated},
     find::{Found, Target, find, find_each, find_event},
     sequence::{Sequenced, Turn, oldest_running_transaction, sequence, take_turn},
 };
@@ -99,6 +99,25 @@ pub async fn since(db: &impl ConnectionTrait, position: Position) -> Result<Vec<
         .all(db)
         .await?;
     Ok(rows.into_iter().map(Entry::from).collect())
+}
+
+/// When the oldest entry that is still remembered was decided, and the newest one; none where there is no entry.
+pub async fn times(db: &impl ConnectionTrait) -> Result<Option<(Timestamp, Timestamp)>> {
+    let at =
+        |end| format!("(SELECT create_time FROM revocation_log ORDER BY position {end} LIMIT 1)");
+    let sql = format!("SELECT {} AS oldest, {} AS newest", at("ASC"), at("DESC"));
+    let Some(row) = db.query_one_raw(statement(db, sql, [])).await? else {
+        return Ok(None);
+    };
+    let (oldest, newest): (Option<i64>, Option<i64>) =
+        (row.try_get("", "oldest")?, row.try_get("", "newest")?);
+    let times = oldest.zip(newest);
+    Ok(times.map(|(oldest, newest)| {
+        (
+            Timestamp::from_micros(oldest),
+            Timestamp::from_micros(newest),
+        )
+    }))
 }
 
 /// Forgets up to `limit` of the oldest entries, all of them decided before `until`; never the newest one.

@@ -1,8 +1,11 @@
-//! A clock that is set back, as after a bad start of the machine, forgets no revocation.
+//! A clock that is wrong for a while, as after a bad start of the machine, forgets no revocation.
 
 use std::time::Duration;
 
-use token_authority::{clock::Clock, proto::revocation_subject::Subject};
+use token_authority::{
+    clock::Clock,
+    proto::{self, revocation_subject::Subject},
+};
 
 use crate::support::{Engine, Server, TestDatabase, span};
 
@@ -45,7 +48,7 @@ async fn a_revocation_by_a_clock_that_is_days_behind_holds_when_it_is_right_agai
     let mut stream = crate::support::Watching::open(
         &server,
         &other,
-        token_authority::proto::WatchRevocationsRequest {
+        proto::WatchRevocationsRequest {
             heartbeat_interval: span(1),
             ..Default::default()
         },
@@ -70,4 +73,71 @@ async fn sqlite() {
 async fn postgres() {
     a_revocation_by_a_clock_that_is_days_behind_holds_when_it_is_right_again(Engine::Postgres)
         .await;
+}
+
+async fn is_revoked(server: &Server, caller: &str, token: &str) -> bool {
+    server.verdict(caller, token).await == Err(proto::InactiveReason::Revoked)
+}
+
+async fn revoke_any(server: &Server, caller: &str, session: &str) {
+    let any = Subject::SessionId(session.to_owned());
+    server.revoke_by_reference(caller, any, "").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_forward_for_a_while_brings_nothing_to_life() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(database) = TestDatabase::create(engine).await else {
+            continue;
+        };
+        let right = Clock::system().now();
+        let server = Server::start(database).await;
+        let server = restarted(server, Clock::set_to(right)).await;
+        let caller = server.admin().await.access_token;
+        let dead = server.admin().await.access_token;
+        server.revoke(&dead).await.unwrap();
+        revoke_any(&server, &caller, "newer").await;
+        server.clock.set(right + HOUR * 49);
+        for believed in [None, Some(server.clock.now())] {
+            server.authority.log.forget(believed).await.unwrap();
+        }
+        server.clock.set(right + HOUR);
+        assert!(is_revoked(&server, &caller, &dead).await, "in memory");
+        let server = restarted(server, Clock::set_to(right + HOUR)).await;
+        assert!(is_revoked(&server, &caller, &dead).await, "in the table");
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_quiet_is_not_fooled_by_a_clock_that_is_days_behind() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(database) = TestDatabase::create(engine).await else {
+            continue;
+        };
+        let right = Clock::system().now();
+        let server = Server::start(database).await;
+        let server = restarted(server, Clock::set_to(right - HOUR * 72)).await;
+        let caller = server.admin().await.access_token;
+        revoke_any(&server, &caller, "old").await;
+        server.clock.set(right);
+        server.authority.log.forget(Some(right)).await.unwrap();
+        let caller = server.admin().await.access_token;
+        let dead = server.admin().await;
+
+        let server = restarted(server, Clock::set_to(right - HOUR * 72)).await;
+        let behind = server.admin().await.access_token;
+        revoke_any(&server, &behind, &dead.session_id).await;
+
+        let server = restarted(server, Clock::set_to(right + HOUR)).await;
+        revoke_any(&server, &caller, "newer").await;
+        for _ in 0..2 {
+            let now = server.clock.now();
+            server.authority.log.forget(Some(now)).await.unwrap();
+        }
+        assert!(is_revoked(&server, &caller, &dead.access_token).await);
+        let server = restarted(server, Clock::set_to(right + HOUR)).await;
+        assert!(is_revoked(&server, &caller, &dead.access_token).await);
+        server.stop().await;
+    }
 }

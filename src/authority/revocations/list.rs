@@ -35,8 +35,8 @@ pub async fn list(
 ) -> Result<Page> {
     let spaces = Spaces::named(authority, caller, named).await?;
     let (mut position, mut mark) = start(authority, &spaces, page_token).await?;
-    let now = authority.clock.now();
     let head = authority.log.catch_up().await?.position;
+    let time = authority.log.applied().await?.time();
     let mut entries = Vec::new();
     let mut looked_at = 0;
     'page: while position < head && looked_at < LOOKED_AT {
@@ -51,7 +51,7 @@ pub async fn list(
             looked_at += 1;
             position = entry.position;
             mark = EntryMark::of(&entry.event_id);
-            if spaces.show(&entry) && entry.forget_time > now {
+            if spaces.show(&entry) && entry.forget_time > time {
                 entries.push(entry);
             }
         }

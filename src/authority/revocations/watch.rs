@@ -250,14 +250,17 @@ impl Stream {
             let entries = self.authority.log.after(self.position, log::PAGE).await?;
             let Some(last) = entries.last() else { break };
             // Read from the same log as what was sent before.
-            if self.authority.log.applied().await?.beginning() != self.beginning {
+            let (beginning, time) = {
+                let applied = self.authority.log.applied().await?;
+                (applied.beginning(), applied.time())
+            };
+            if beginning != self.beginning {
                 return Err(self.closing());
             }
             let (position, mark) = (last.position, EntryMark::of(&last.event_id));
-            let now = self.authority.clock.now();
             let shown: Vec<_> = entries
                 .into_iter()
-                .filter(|entry| self.spaces.show(entry) && entry.forget_time > now)
+                .filter(|entry| self.spaces.show(entry) && entry.forget_time > time)
                 .collect();
             let count = shown.len();
             if count > 0 {

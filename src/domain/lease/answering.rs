@@ -19,8 +19,8 @@ impl Right {
     }
 
     /// Whether it is there. Looked at just before what is remembered: whoever asks once a revocation is effective is answered
-    /// with it in force, or not from memory. And looked at again, as it was then, as the last step: nobody is answered once the
-    /// time is over.
+    /// with it in force, or not from memory. And looked at again, as it was then, as the last step of a verdict, which is made
+    /// anew where the time is over.
     pub fn allows(self, now: Duration) -> bool {
         now < self.0
     }

@@ -26,6 +26,8 @@ pub struct Model {
     pub audit_digest: Option<Vec<u8>>,
     /// Of number and digest, under a key derived from the master key.
     pub audit_hmac: Option<Vec<u8>>,
+    /// The latest time told by a clock that was believed: no entry of the log is dated earlier.
+    pub latest_time: i64,
     pub create_time: i64,
 }
 

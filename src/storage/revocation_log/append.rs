@@ -22,10 +22,23 @@ use crate::{
 /// What is to be appended: a decision under the id of its entry.
 pub type Appended<'a> = (&'a EventId, &'a Decision);
 
+/// The latest time that is known for certain to be over.
+const LATEST: &str = "(SELECT coalesce(max(known), 0) FROM (
+    SELECT create_time AS known FROM (SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1) AS newest
+    UNION ALL SELECT latest_time FROM authority WHERE authority_id = 1) AS times)";
+
+/// That time, or `now` where that is later: how an entry that is made now is dated.
+pub async fn dated(db: &impl ConnectionTrait, now: Timestamp) -> Result<Timestamp> {
+    let sql = format!("SELECT {LATEST} AS latest");
+    let row = db.query_one_raw(statement(db, sql, [])).await?;
+    let latest = row.map(|row| row.try_get("", "latest")).transpose()?;
+    Ok(now.max(Timestamp::from_micros(latest.unwrap_or_default())))
+}
+
 /// Appends decisions in the caller's transaction, in order, and says how they are dated.
 ///
-/// Where the clock stands behind the newest entry, they are dated as that one is, and are remembered as long from there: what
-/// they kill may have been issued before the clock was set back.
+/// Where the clock stands behind the newest entry, or behind what a clock that was believed has told, they are dated as that is,
+/// and are remembered as long from there: what they kill may have been issued before the clock was set back.
 pub async fn append(
     db: &impl ConnectionTrait,
     appended: &[Appended<'_>],
@@ -36,8 +49,6 @@ pub async fn append(
         Engine::Sqlite => ("revocation_log", "max"),
         Engine::Postgres => ("revocation_inbox", "greatest"),
     };
-    let newest = "(SELECT coalesce(max(create_time), 0) FROM
-                   (SELECT create_time FROM revocation_log ORDER BY position DESC LIMIT 1) AS newest)";
     let given = given_rows(
         db,
         &[
@@ -54,7 +65,7 @@ pub async fn append(
     let insert = format!(
         "INSERT INTO {table} ({COLUMNS})
          SELECT event_id, kind, subject_kind, subject_id, space_id, sessions_until, effective_time,
-                {later}($2, {newest}), {later}($2, {newest}) + $3, reason FROM {given}"
+                {later}($2, {LATEST}), {later}($2, {LATEST}) + $3, reason FROM {given}"
     );
     let entries: Vec<Written<'_>> = appended.iter().map(Written::from).collect();
     let remembered = i64::try_from(remembered.as_micros()).unwrap_or(i64::MAX);

@@ -182,6 +182,7 @@ fn authority(id: i32) -> authority::ActiveModel {
         audit_sequence: NotSet,
         audit_digest: Set(None),
         audit_hmac: Set(None),
+        latest_time: NotSet,
         create_time: Set(1),
     }
 }
