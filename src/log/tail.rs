@@ -26,10 +26,11 @@ const BATCH: u32 = 2048;
 async fn load(shared: &Shared) -> Result<Position> {
     let asked = shared.memory.asked();
     let read_time = shared.clock.now();
-    let identity = storage::authority::log_identity(&shared.reader).await?;
-    shared.set_identity(LogIdentity(identity));
     let mut fresh = Applied::after(revocation_log::floor(&shared.reader).await?);
     read_all(shared, &mut fresh).await?;
+    // What the log is called now that it reaches as far as this. Had it begun anew since, that would come next, and be a gap.
+    let identity = storage::authority::log_identity(&shared.reader).await?;
+    shared.set_identity(LogIdentity(identity));
     // Keys may have changed without an entry that is still remembered.
     shared.herald.tell().await?;
     let position = fresh.position();

@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use token_authority::{
     domain::{
         ids::SigningKeyId,
         revocation::{Decision, Subject},
     },
-    log::{Effect, WaitUntil},
+    log::{self, Effect, WaitUntil},
     storage::{
         Transaction,
         revocation_log::{self, Turn},
@@ -178,4 +178,41 @@ async fn hold_all(server: &Server) -> Vec<Transaction> {
         held.push(server.authority.db.begin().await.unwrap());
     }
     held
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_begins_anew_while_it_is_loaded_is_known_by_its_new_name() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let admin = server.admin().await.access_token;
+    let (shared, data) = (server.database.shared(), data_beside(&server.data));
+    let (db, clock) = (&server.authority.db, server.clock.clone());
+    let held = db.begin().await.unwrap();
+    let lock = "LOCK TABLE revocation_log IN ACCESS EXCLUSIVE MODE";
+    held.execute_unprepared(lock).await.unwrap();
+    let begin_anew = async {
+        // That of this server, which stands still meanwhile, and that of the one that starts.
+        eventually("both wait to read the log", async || {
+            let sql = "SELECT count(*) AS waiting FROM pg_stat_activity WHERE datname = current_database()
+                       AND application_name = 'token-authority tail' AND wait_event_type = 'Lock'";
+            let statement = Statement::from_string(DbBackend::Postgres, sql);
+            let row = db.reader().query_one_raw(statement).await.unwrap().unwrap();
+            row.try_get::<i64>("", "waiting").unwrap() == 2
+        })
+        .await;
+        let everything = Decision::change(Subject::Everything, None);
+        log::begin_anew(&held, &everything, clock.now())
+            .await
+            .unwrap();
+        held.commit().await.unwrap();
+    };
+    let starting = Server::start_in(shared, data, clock.clone(), |_| {});
+    let (other, ()) = tokio::join!(starting, begin_anew);
+    let effect = server.revoke(&admin).await.unwrap();
+    assert_eq!(effect.effective, Some(true));
+    other.authority.log.open_cursor(&effect.cursor).unwrap();
+    other.stop().await;
+    server.stop().await;
 }
