@@ -246,10 +246,17 @@ impl Authority {
     /// Loads the records of those keys among `tokens` that are not remembered, a few at a time.
     pub async fn remember_keys(&self, tokens: &[String]) -> Result<()> {
         let keys = tokens.iter().filter(|token| api_key::has_form(token));
-        let keys = keys.filter_map(|token| ApiKeyToken::parse(token));
-        let missing = keys.filter(|key| self.credentials.records.peek(&key.id).is_none());
-        stream::iter(missing.map(Ok))
-            .try_for_each_concurrent(LOADS, async |key| self.key_record(&key.id).await.map(drop))
+        let keys = keys.filter_map(|token| ApiKeyToken::parse(token).map(|key| key.id));
+        let missing: Vec<_> = {
+            let applied = self.log.applied().await?;
+            let fresh = |id: &ApiKeyId| {
+                let held = self.credentials.records.peek(id);
+                held.is_some_and(|record| is_fresh(&record, &applied))
+            };
+            keys.filter(|id| !fresh(id)).collect()
+        };
+        stream::iter(missing.iter().map(Ok))
+            .try_for_each_concurrent(LOADS, async |id| self.key_record(id).await.map(drop))
             .await
     }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -13,10 +14,10 @@ use crate::{
     authority::{
         Authority,
         caller::Caller,
-        credentials::{Credential, Inactive},
+        credentials::Credential,
         idempotency,
         tokens::{
-            introspect::{self, Question},
+            introspect::{self, Question, Told},
             issue::{self, Wanted},
             revoke, rotate,
         },
@@ -25,9 +26,12 @@ use crate::{
         password::Password,
         permission::{Permission, PermissionSet},
     },
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     proto::{self, issue_token_request, token_service_server::TokenService},
 };
+
+/// The most that a batch is answered with, in bytes: twice what as many JWTs of the largest size take.
+const BATCH_ANSWER_MAX: usize = 2 * 1024 * 1024;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -72,10 +76,11 @@ impl TokenService for Tokens {
             &request.required_scopes,
             request.client_address,
         )?;
-        let token = std::slice::from_ref(&request.token);
-        let (mut introspections, cursor) = self.introspected(&caller, token, &question).await?;
+        // Sampled before the verdict: the verdict reflects at least this.
+        let cursor = self.0.log.applied().await?.cursor().to_string();
+        let told = introspect::introspect(&self.0, &caller, &request.token, &question).await?;
         Ok(Response::new(proto::IntrospectTokenResponse {
-            introspection: introspections.pop(),
+            introspection: Some(self.introspection(told)),
             cursor,
         }))
     }
@@ -95,11 +100,9 @@ impl TokenService for Tokens {
             &request.required_scopes,
             request.client_address,
         )?;
-        // All at about the same moment, however many are to be loaded.
-        self.0.remember_keys(&request.tokens).await?;
-        let (introspections, cursor) = self
-            .introspected(&caller, &request.tokens, &question)
-            .await?;
+        let cursor = self.0.log.applied().await?.cursor().to_string();
+        let all = introspect::introspect_all(&self.0, &caller, &request.tokens, &question).await?;
+        let introspections = self.introspections(all)?;
         Ok(Response::new(proto::BatchIntrospectTokensResponse {
             introspections,
             cursor,
@@ -183,31 +186,23 @@ impl Tokens {
         self.0.log.reach(min_cursor, until).await
     }
 
-    /// What is to be told of tokens, in their order, and a cursor that this reflects.
-    async fn introspected(
-        &self,
-        caller: &Caller,
-        tokens: &[String],
-        question: &Question,
-    ) -> Result<(Vec<proto::TokenIntrospection>, String)> {
-        let authority = &*self.0;
-        let judge = || async {
-            let now = authority.clock.now();
-            // Sampled before the verdicts: they reflect at least this.
-            let cursor = authority.log.applied().await?.cursor().to_string();
-            let mut told = Vec::with_capacity(tokens.len());
-            for token in tokens {
-                let verdict =
-                    introspect::introspect(authority, caller, token, question, now).await?;
-                told.push(self.introspection(verdict));
+    /// No more than anybody takes: one token may have thousands of scopes, and be named again and again.
+    fn introspections(&self, all: Vec<Told>) -> Result<Vec<proto::TokenIntrospection>> {
+        let mut size = 0;
+        let within = all.into_iter().map(|told| {
+            let introspection = self.introspection(told);
+            size += introspection.encoded_len();
+            if size > BATCH_ANSWER_MAX {
+                let message = "the answer would be larger than 2 MiB; ask for fewer at a time";
+                return Err(Error::new(Reason::TokenTooLarge, message));
             }
-            Ok((told, cursor))
-        };
-        authority.log.judged(judge).await
+            Ok(introspection)
+        });
+        within.collect()
     }
 
-    fn introspection(&self, verdict: Result<Credential, Inactive>) -> proto::TokenIntrospection {
-        let credential = match verdict {
+    fn introspection(&self, told: Told) -> proto::TokenIntrospection {
+        let credential = match told {
             Ok(credential) => credential,
             Err(reason) => {
                 return proto::TokenIntrospection {
@@ -217,7 +212,7 @@ impl Tokens {
                 };
             }
         };
-        let told = proto::TokenIntrospection {
+        let active = proto::TokenIntrospection {
             active: Some(true),
             principal: Some(convert::principal(&credential)),
             scopes: credential.scopes().to_strings(),
@@ -232,7 +227,7 @@ impl Tokens {
                 issue_time: Some(convert::timestamp(held.token.issue_time)),
                 expire_time: Some(convert::timestamp(held.token.expire_time)),
                 session_id: held.token.session_id.as_str().to_owned(),
-                ..told
+                ..active
             },
             Credential::ApiKey(key) => proto::TokenIntrospection {
                 kind: proto::TokenKind::ApiKey.into(),
@@ -240,7 +235,7 @@ impl Tokens {
                 audiences: key.audiences.clone(),
                 issue_time: Some(convert::timestamp(key.create_time)),
                 expire_time: key.expire_time.map(convert::timestamp),
-                ..told
+                ..active
             },
         }
     }

@@ -101,6 +101,27 @@ both!(a_batch_keeps_its_order, async |server| {
     assert_eq!(good, [false, false, false, false, true, false]);
 });
 
+both!(
+    a_batch_is_answered_with_2_mebibytes_at_most,
+    async |server| {
+        let tenant = server.tenant("acme").await;
+        // It may do whatever its user may, now and later.
+        let (_, api_key) = server.made_key(&tenant.alice_token, key(&[])).await;
+        let permissions: Vec<_> = (0..256).map(|number| format!("{number:0128}")).collect();
+        let permissions: Vec<_> = permissions.iter().map(String::as_str).collect();
+        server.role(&tenant.space, "wide", &permissions).await;
+        server.assign(&tenant.space, &tenant.alice, "wide").await;
+        let ask = async |count| {
+            let request = batch(vec![api_key.clone(); count]);
+            server.judge_all(&tenant.boss_token, request).await
+        };
+        let told = ask(32).await.unwrap();
+        assert_eq!(told.len(), 32);
+        assert!(told.iter().all(|told| told.scopes.len() >= 256));
+        refused(ask(256).await, Code::FailedPrecondition, "TOKEN_TOO_LARGE");
+    }
+);
+
 both!(a_batch_has_1_to_256_tokens, async |server| {
     let root = server.admin().await.access_token;
     for (count, taken) in [(0, false), (1, true), (256, true), (257, false)] {

@@ -32,6 +32,8 @@ use crate::{
 const BATCH: usize = 256;
 /// How many commits are under way at a time, where there can be several: one waits for the disk while the next is written.
 const COMMITS: usize = 2;
+/// How many have one of their own at a time: others need connections, too.
+const ALONE: usize = 4;
 /// How many may wait for the next one; whoever comes then waits to be let in.
 const QUEUE: usize = 4096;
 
@@ -88,6 +90,7 @@ impl SharedCommits {
             log: log.clone(),
             clock: clock.clone(),
             tasks: background.tasks().clone(),
+            alone: Semaphore::new(ALONE),
             shared: metrics::histogram!(names::SHARED_COMMIT_ENTRIES),
         });
         let committing = Arc::clone(&committer);
@@ -100,6 +103,7 @@ impl SharedCommits {
     /// A request that is to be known again has a commit of its own: it may have to wait until the same request is over elsewhere.
     pub async fn end(&self, ending: Ending) -> Result<Ended> {
         if ending.request.is_some() {
+            let _turn = self.committer.alone.acquire().await;
             return self.committer.end_alone(&ending).await;
         }
         let (teller, told) = oneshot::channel();
@@ -116,6 +120,8 @@ struct Committer {
     log: RevocationLog,
     clock: Clock,
     tasks: TaskTracker,
+    /// Turns of those that have a commit of their own.
+    alone: Semaphore,
     /// How many shared a commit.
     shared: Histogram,
 }

@@ -4,9 +4,8 @@ use crate::{
     authority::{
         Authority,
         caller::Caller,
-        credentials::{Credential, Inactive},
+        credentials::{Credential, Inactive, Verdict},
     },
-    clock::Timestamp,
     domain::{
         api_key::{self, ApiKeyToken},
         ids::SpaceId,
@@ -15,6 +14,10 @@ use crate::{
     },
     error::Result,
 };
+
+/// How often those of many that were found good are judged again: the first time may take as long as it takes to load what has
+/// changed.
+const JUDGED_AGAIN: usize = 2;
 
 /// What is asked about a token besides whether it is good.
 #[derive(Debug, Clone, Default)]
@@ -27,26 +30,86 @@ pub struct Question {
     pub client_address: String,
 }
 
-/// The verdict on one token, for this caller.
+/// What is told of a token.
+pub type Told = Result<Credential, Inactive>;
+
+/// What this caller is told of one token.
 pub async fn introspect(
     authority: &Authority,
     caller: &Caller,
     token: &str,
     question: &Question,
-    now: Timestamp,
-) -> Result<Result<Credential, Inactive>> {
-    let verdict = authority.judge(token, now).await?;
-    let verdict = verdict.and_then(|good| {
+) -> Result<Told> {
+    let judge = || verdict(authority, caller, token, question);
+    let verdict = authority.log.judged(judge).await?;
+    told(authority, caller, token, question, verdict).await
+}
+
+/// The same of many, in their order, as of about one moment: while some are loaded, others may be revoked. So what was found good
+/// is judged again where the log has grown since; as all that this takes is remembered by then, it is done in no time.
+pub async fn introspect_all(
+    authority: &Authority,
+    caller: &Caller,
+    tokens: &[String],
+    question: &Question,
+) -> Result<Vec<Told>> {
+    authority.remember_keys(tokens).await?;
+    let judge = || async {
+        let mut place = authority.log.applied().await?.position();
+        let mut verdicts = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            verdicts.push(verdict(authority, caller, token, question).await?);
+        }
+        for _ in 0..JUDGED_AGAIN {
+            let before = place;
+            place = authority.log.applied().await?.position();
+            if place == before {
+                break;
+            }
+            for (token, judged) in tokens.iter().zip(&mut verdicts) {
+                if judged.is_ok() {
+                    *judged = verdict(authority, caller, token, question).await?;
+                }
+            }
+        }
+        Ok(verdicts)
+    };
+    let mut all = Vec::with_capacity(tokens.len());
+    for (token, verdict) in tokens.iter().zip(authority.log.judged(judge).await?) {
+        all.push(told(authority, caller, token, question, verdict).await?);
+    }
+    Ok(all)
+}
+
+async fn verdict(
+    authority: &Authority,
+    caller: &Caller,
+    token: &str,
+    question: &Question,
+) -> Result<Verdict> {
+    let verdict = authority.judge(token, authority.clock.now()).await?;
+    Ok(verdict.and_then(|good| {
         decide(caller, &good.credential, question)?;
-        authority.note_use(&good, &question.client_address, now);
-        Ok(good.credential)
-    });
-    authority
-        .verdicts
-        .count(token, verdict.as_ref().err().copied());
+        Ok(good)
+    }))
+}
+
+/// Notes a verdict, and says what of it is told.
+async fn told(
+    authority: &Authority,
+    caller: &Caller,
+    token: &str,
+    question: &Question,
+    verdict: Verdict,
+) -> Result<Told> {
+    let inactive = verdict.as_ref().err().copied();
+    authority.verdicts.count(token, inactive);
     match verdict {
-        Ok(credential) => Ok(Ok(credential)),
-        Err(inactive) => Ok(Err(tell(authority, caller, token, inactive).await?)),
+        Ok(good) => {
+            authority.note_use(&good, &question.client_address, authority.clock.now());
+            Ok(Ok(good.credential))
+        }
+        Err(inactive) => Ok(Err(reason(authority, caller, token, inactive).await?)),
     }
 }
 
@@ -67,7 +130,7 @@ fn decide(caller: &Caller, credential: &Credential, question: &Question) -> Resu
 }
 
 /// Only who may know learns why, and of a token of a space that it may not judge nothing at all.
-async fn tell(
+async fn reason(
     authority: &Authority,
     caller: &Caller,
     token: &str,
