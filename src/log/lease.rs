@@ -56,7 +56,9 @@ impl Keeper {
         loop {
             tokio::select! {
                 loaded = &mut loading => break loaded?,
-                () = tokio::time::sleep(RENEWED_EVERY) => self.renew().await?,
+                () = tokio::time::sleep(RENEWED_EVERY) => {
+                    self.renew().await?;
+                }
             }
         }
         // Posts how far.
@@ -101,11 +103,11 @@ impl Keeper {
                 () = stop.cancelled() => return self.give_back().await,
             }
             match self.renew().await {
-                Ok(()) if failing => {
+                Ok(true) if failing => {
                     failing = false;
                     tracing::info!("lease.renewed_again");
                 }
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error) => {
                     if !failing {
                         tracing::warn!(error = ?error, "lease.not_renewed");
@@ -118,15 +120,16 @@ impl Keeper {
         }
     }
 
-    /// Says how far the log is applied here, and gets the right to answer from memory for a while.
-    async fn renew(&mut self) -> Result<()> {
+    /// Says how far the log is applied here, and gets the right to answer from memory for a while. False where the lease is let
+    /// be, since the log cannot be followed.
+    async fn renew(&mut self) -> Result<bool> {
         if !self.is_in_place() {
-            return self.end().await;
+            return self.end().await.map(|()| false);
         }
         let shared = Arc::clone(&self.shared);
         let applied = shared.memory.place();
         let renewal = match shared.right.step(|right| right.next(boottime(), applied)) {
-            Next::LetBe => return Ok(()),
+            Next::LetBe => return Ok(false),
             Next::Renew(renewal) => renewal,
             Next::Join => self.begin().await?,
         };
@@ -142,7 +145,7 @@ impl Keeper {
         if to_load {
             shared.wake_tail.notify_one();
         }
-        Ok(())
+        Ok(touched)
     }
 
     /// Whether the log is the one that the next start will find.

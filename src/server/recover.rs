@@ -55,5 +55,5 @@ async fn require_no_server(settings: &Settings) -> Result<()> {
     storage::migrate_up(&db).await?;
     let alone = require_alone(&db).await;
     db.close().await;
-    alone
+    alone.map(drop)
 }

@@ -12,7 +12,7 @@ use crate::{
     config::Settings,
     domain::{
         ids::EventId,
-        lease::RENEWED_EVERY,
+        lease::{LeaseRow, Terms},
         revocation::{Decision, FORGET_AFTER, Reason, Subject},
         signing_key::Life,
     },
@@ -48,9 +48,15 @@ async fn restore_in(db: &Database, settings: &Settings, kept: Kept, clock: &Cloc
     let keys = keys.ok_or_else(|| Error::internal("there is no master key"))?;
     keys.require_those_of(&row)?;
     db.chain_audit_events(audit::head_key(&keys)?);
-    require_alone(db).await?;
+    let silent = require_alone(db).await?;
     let now = clock.now();
     let transaction = db.begin().await?;
+    // One that was stopped may go on at any moment: it joins anew then.
+    for lease in &silent {
+        if !replica_leases::fence(&transaction, &lease.id, lease.beat, now).await? {
+            return Err(a_server_runs());
+        }
+    }
     let everything = Decision::revocation(Subject::Everything, None, Reason::Administrative);
     let event_id = log::begin_anew(&transaction, &everything, now).await?;
     replace_signing_keys(&transaction, settings, &keys, now).await?;
@@ -97,19 +103,28 @@ async fn replace_signing_keys(
     Ok(())
 }
 
-/// Fails where a server renews its lease. On SQLite none could have opened the file.
-pub(super) async fn require_alone(db: &Database) -> Result<()> {
+/// The leases of servers that have fallen silent, whose right to answer from memory is over. Fails where one is renewed. On SQLite
+/// none could have opened the file.
+pub(super) async fn require_alone(db: &Database) -> Result<Vec<LeaseRow>> {
     if db.engine() == Engine::Sqlite {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let before = replica_leases::look(db.reader()).await?.leases;
-    if before.iter().all(|lease| lease.fenced) {
-        return Ok(());
+    let look = async || {
+        let mut leases = replica_leases::look(db.reader()).await?.leases;
+        leases.retain(|lease| !lease.fenced);
+        Ok::<_, Error>(leases)
+    };
+    let before = look().await?;
+    if before.is_empty() {
+        return Ok(before);
     }
-    sleep(RENEWED_EVERY * 3).await;
-    let after = replica_leases::look(db.reader()).await?.leases;
-    if after.iter().any(|lease| !before.contains(lease)) {
-        return Err(Error::internal("a server runs over this database"));
+    sleep(Terms::STANDARD.patience()).await;
+    if look().await?.iter().any(|lease| !before.contains(lease)) {
+        return Err(a_server_runs());
     }
-    Ok(())
+    Ok(before)
+}
+
+fn a_server_runs() -> Error {
+    Error::internal("a server runs over this database")
 }

@@ -130,6 +130,7 @@ impl Database {
             }
             DatabaseLocation::Postgres(url) => {
                 let pool = postgres::pool(url, settings, &statements, &tasks).await?;
+                postgres::warn_where_crashes_lose(&pool).await?;
                 Inner {
                     engine: Engine::Postgres,
                     settings: settings.clone(),

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
-    SqlxPostgresConnector,
+    ConnectionTrait as _, SqlxPostgresConnector,
     sqlx::{
         self, ConnectOptions, Connection, PgConnection, PgPool,
         pool::{PoolConnectionMetadata, PoolOptions},
@@ -20,6 +20,7 @@ use super::{
     DatabaseSettings, Statements,
     error::from_sqlx,
     pool::{Pool, Recipe},
+    statement::statement,
 };
 use crate::error::{Error, Reason, Result};
 
@@ -155,6 +156,18 @@ async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error>
     let standby: bool = sqlx::query_scalar(sql).fetch_one(connection).await?;
     if standby {
         return Err(sqlx::Error::Protocol("the server is a standby".to_owned()));
+    }
+    Ok(())
+}
+
+/// A server that does not wait for its disk forgets in a crash what it has acknowledged.
+pub(super) async fn warn_where_crashes_lose(pool: &Pool) -> Result<()> {
+    let sql = "SELECT current_setting('fsync') = 'off' AS loses";
+    let row = pool.query_one_raw(statement(pool, sql, [])).await?;
+    if row.is_some_and(|row| row.try_get("", "loses").unwrap_or(false)) {
+        tracing::warn!(
+            "PostgreSQL runs with fsync = off: a crash of its machine loses what it has acknowledged"
+        );
     }
     Ok(())
 }

@@ -146,8 +146,8 @@ const DECLARED: &[(Kind, &str, &str)] = &[
 
 /// Bounds of the histograms, in seconds: from an introspection to a sign-in that waits.
 const BUCKETS: &[f64] = &[
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    10.0, 30.0,
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0,
+    3.0, 5.0, 10.0, 30.0,
 ];
 
 /// Bounds of those that count entries, up to a full batch.

@@ -2,14 +2,14 @@
 
 use token_authority::{
     clock::Clock,
-    proto::{self, revocation_subject::Subject},
+    proto::{self, revocation_subject::Subject, token_service_client::TokenServiceClient},
     server::{self, Kept},
 };
 use tonic::Code;
 
 use crate::support::{
-    Engine, PASSWORD, Server, TestDatabase, Watching, as_caller, both, eventually, key, postgres,
-    reason, settings,
+    Engine, PASSWORD, Process, Server, TestDatabase, Watching, as_caller, both, eventually,
+    introspect_request, key, postgres, reason, settings,
 };
 
 /// What an authority has given out: an admin's token, an API key, and a cursor.
@@ -126,6 +126,38 @@ both!(
         assert!(server.introspect(&admin, &admin).await.active());
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_stopped_while_a_backup_was_restored_answers_by_what_is_so_now() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let old = server.admin().await.access_token;
+    let (database, data) = server.stop().await;
+    let process = Process::start_with(&database, data.path(), &[]).unwrap();
+    let channel = process.connect().await;
+    let ask = async || {
+        let request = as_caller(&old, introspect_request(&old));
+        let mut client = TokenServiceClient::new(channel.clone());
+        client.introspect_token(request).await
+    };
+    assert!(ask().await.is_ok());
+    process.pause();
+    let kept = Kept { api_keys: true };
+    let settings = settings(&database, &data);
+    server::restore(&settings, kept, &Clock::system())
+        .await
+        .unwrap();
+    process.go_on();
+    for _ in 0..100 {
+        assert!(ask().await.is_err(), "its own caller is dead");
+    }
+    eventually("it has read what is so now", async || {
+        ask().await.unwrap_err().code() == Code::Unauthenticated
+    })
+    .await;
+}
 
 /// A standby that takes over has another timeline, and may lack the end of the log. Here only the authority's memory of the
 /// timeline is changed, and the last entry taken away under two running servers.
