@@ -84,6 +84,13 @@ impl Head {
     }
 }
 
+impl SealedHead {
+    fn is_under(&self, key: &hmac::Key) -> bool {
+        let seal = self.seal.as_deref().unwrap_or_default();
+        hmac::verify(key, &self.head.to_bytes(), seal).is_ok()
+    }
+}
+
 impl HeadKey {
     /// The key out of these bytes.
     pub fn new(key: &[u8; LENGTH]) -> Self {
@@ -112,11 +119,16 @@ impl HeadKey {
     /// Whether this key sealed it, or one that it knows, or nothing was ever chained.
     pub fn accepts(&self, sealed: &SealedHead) -> bool {
         match &sealed.seal {
-            Some(seal) => std::iter::once(&self.seals)
+            Some(_) => std::iter::once(&self.seals)
                 .chain(&self.knows)
-                .any(|key| hmac::verify(key, &sealed.head.to_bytes(), seal).is_ok()),
+                .any(|key| sealed.is_under(key)),
             None => sealed.head == Head::EMPTY,
         }
+    }
+
+    /// Whether this key itself sealed it, and none that it knows.
+    pub fn has_sealed(&self, sealed: &SealedHead) -> bool {
+        sealed.is_under(&self.seals)
     }
 }
 
@@ -171,6 +183,16 @@ mod tests {
             assert!(!key.accepts(&SealedHead { head: forged, seal }));
         }
         assert!(!key.accepts(&SealedHead { head, seal: None }));
+    }
+
+    #[test]
+    fn what_another_key_sealed_is_accepted_where_that_is_known_and_is_to_be_sealed_anew() {
+        let old = HeadKey::new(&[1; LENGTH]);
+        let new = HeadKey::new(&[2; LENGTH]).knows(&[1; LENGTH]);
+        let sealed = old.seal(Head::EMPTY);
+        assert!(new.accepts(&sealed) && !new.has_sealed(&sealed));
+        let anew = new.seal(sealed.head);
+        assert!(new.has_sealed(&anew) && !old.accepts(&anew));
     }
 
     #[test]
