@@ -49,7 +49,7 @@ pub async fn lock_for_bootstrap(db: &impl ConnectionTrait) -> Result<()> {
 pub(super) const TIMELINE_NOW: &str =
     "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
 
-/// Writes the row, once.
+/// Writes the row, once; where the audit chain ends is still to be written.
 pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestamp) -> Result<()> {
     let model = authority::Model {
         authority_id: 1,

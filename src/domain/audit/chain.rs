@@ -22,13 +22,14 @@ pub struct Head {
     pub digest: Digest,
 }
 
-/// The end of the chain as it is stored: with the seal of whoever chained last.
+/// The end of the chain as it is stored: with the seal of whoever chained last. That of a chain without events is sealed, too:
+/// whoever takes all of them away cannot write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedHead {
     /// Where the chain ends.
     pub head: Head,
-    /// The seal; none where nothing was ever chained.
-    pub seal: Option<Vec<u8>>,
+    /// The seal.
+    pub seal: Vec<u8>,
 }
 
 /// The key that seals the head. It is derived from the master key, which is not in the database.
@@ -86,8 +87,7 @@ impl Head {
 
 impl SealedHead {
     fn is_under(&self, key: &hmac::Key) -> bool {
-        let seal = self.seal.as_deref().unwrap_or_default();
-        hmac::verify(key, &self.head.to_bytes(), seal).is_ok()
+        hmac::verify(key, &self.head.to_bytes(), &self.seal).is_ok()
     }
 }
 
@@ -112,18 +112,15 @@ impl HeadKey {
         let seal = hmac::sign(&self.seals, &head.to_bytes());
         SealedHead {
             head,
-            seal: Some(seal.as_ref().to_vec()),
+            seal: seal.as_ref().to_vec(),
         }
     }
 
-    /// Whether this key sealed it, or one that it knows, or nothing was ever chained.
+    /// Whether this key sealed it, or one that it knows.
     pub fn accepts(&self, sealed: &SealedHead) -> bool {
-        match &sealed.seal {
-            Some(_) => std::iter::once(&self.seals)
-                .chain(&self.knows)
-                .any(|key| sealed.is_under(key)),
-            None => sealed.head == Head::EMPTY,
-        }
+        std::iter::once(&self.seals)
+            .chain(&self.knows)
+            .any(|key| sealed.is_under(key))
     }
 
     /// Whether this key itself sealed it, and none that it knows.
@@ -182,7 +179,8 @@ mod tests {
             let seal = sealed.seal.clone();
             assert!(!key.accepts(&SealedHead { head: forged, seal }));
         }
-        assert!(!key.accepts(&SealedHead { head, seal: None }));
+        let seal = Vec::new();
+        assert!(!key.accepts(&SealedHead { head, seal }));
     }
 
     #[test]
@@ -196,11 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_chain_needs_no_seal() {
-        let unsealed = SealedHead {
-            head: Head::EMPTY,
-            seal: None,
-        };
-        assert!(HeadKey::new(&[1; LENGTH]).accepts(&unsealed));
+    fn an_empty_chain_needs_a_seal_like_any_other() {
+        let key = HeadKey::new(&[1; LENGTH]);
+        let sealed = key.seal(Head::EMPTY);
+        assert!(key.accepts(&sealed));
+        let seal = Vec::new();
+        assert!(!key.accepts(&SealedHead { seal, ..sealed }));
     }
 }

@@ -67,6 +67,11 @@ struct WrittenLink<'a> {
 /// Where in the chain an event stands, as it is given to the database.
 const PLACE: &[(&str, &str)] = &[("place", "bigint"), ("sha256", "text")];
 
+/// Begins a chain without events: its end is sealed from the first on, since one without a seal is nobody's.
+pub async fn begin(transaction: &Transaction, key: &HeadKey) -> Result<()> {
+    move_head(transaction, &key.seal(Head::EMPTY)).await
+}
+
 /// Seals the end of the chain anew: where it was sealed under another key that this one knows, under this one.
 pub async fn seal(transaction: &Transaction, key: &HeadKey) -> Result<Result<(), Barred>> {
     match lock_head(transaction, key).await? {
@@ -196,22 +201,23 @@ async fn move_head(transaction: &Transaction, sealed: &SealedHead) -> Result<()>
 
 const HEAD: &str = "audit_sequence, audit_digest, audit_hmac";
 
-/// The head as it is stored. A digest of another length is none, and no seal fits it.
+/// The head as it is stored. One without a seal, or with a digest of another length, is none, and no seal fits it.
 fn sealed_head(row: &sea_orm::QueryResult) -> Result<SealedHead> {
     let sequence: i64 = row.try_get("", "audit_sequence")?;
     let digest: Option<Vec<u8>> = row.try_get("", "audit_digest")?;
-    let digest = digest.as_deref().map_or(Some(Digest::START), Digest::known);
+    let digest = digest.as_deref().and_then(Digest::known);
     let seal: Option<Vec<u8>> = row.try_get("", "audit_hmac")?;
-    let (Some(digest), Ok(sequence)) = (digest, u64::try_from(sequence)) else {
-        let head = Head::EMPTY;
-        return Ok(SealedHead {
-            head,
-            seal: Some(Vec::new()),
-        });
+    let (Ok(sequence), Some(digest), Some(seal)) = (u64::try_from(sequence), digest, seal) else {
+        return Ok(NO_HEAD);
     };
     let head = Head { sequence, digest };
     Ok(SealedHead { head, seal })
 }
+
+const NO_HEAD: SealedHead = SealedHead {
+    head: Head::EMPTY,
+    seal: Vec::new(),
+};
 
 /// Whether every event is in the chain.
 pub async fn is_chained(db: &impl ConnectionTrait) -> Result<bool> {
