@@ -274,6 +274,42 @@ const NO_HEAD: [&str; 2] = [
     "UPDATE authority SET audit_sequence = 0, audit_digest = NULL",
 ];
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_of_another_type_keeps_nobody_from_revoking() {
+    for garble in GARBLE {
+        goes_on_after(Engine::Sqlite, &[garble]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_starts_over_an_end_of_another_type() {
+    let database = TestDatabase::create(Engine::Sqlite).await.unwrap();
+    let server = Server::start(database).await;
+    super::kept(&server).await;
+    for garble in GARBLE {
+        server.sql(garble).await;
+    }
+    let clock = server.clock.clone();
+    let (database, data) = server.stop().await;
+
+    let server = Server::start_in(database, data, clock, |_| {}).await;
+    let admin = server.admin().await.access_token;
+    let (id, token) = server.made_key(&admin, key(&[])).await;
+    server.revoke_key(&admin, &id).await.unwrap();
+    assert!(!server.introspect(&admin, &token).await.active());
+    let verdict = super::verdict(&server).await;
+    assert_eq!(verdict.chain, Err(Fault::HeadForged));
+    assert_eq!(verdict.not_chained, 2);
+    server.stop().await;
+}
+
+/// SQLite takes into any column what is of another type.
+const GARBLE: [&str; 3] = [
+    "UPDATE authority SET audit_sequence = 'x'",
+    "UPDATE authority SET audit_digest = 7",
+    "UPDATE authority SET audit_hmac = 7",
+];
+
 /// A server that finds another end of the chain revokes as ever, adds nothing to the chain, and `audit verify` names the fault.
 async fn goes_on_after(engine: Engine, tampering: &[&str]) {
     run_on(engine, async |server| {
