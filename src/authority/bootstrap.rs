@@ -61,6 +61,7 @@ pub async fn ensure(
         master_key_id: master_key.id().to_owned(),
     };
     storage::authority::insert(&transaction, &row, now).await?;
+    storage::audit::begin(&transaction, &audit::head_key(master_keys)?).await?;
     make_directory(&transaction, &password_hash, now).await?;
     let prepared = Life::prepared(now);
     // Nobody has fetched a key set yet.

@@ -1,6 +1,6 @@
 //! The one row that says which authority this is.
 
-use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
+use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, QuerySelect as _};
 
 use super::{
     Engine,
@@ -23,15 +23,23 @@ pub struct AuthorityRow {
     pub master_key_id: String,
 }
 
-/// The row; none in an empty database.
+/// The row; none in an empty database. The end of the audit chain is not read: whatever somebody has made of it, servers start.
 pub async fn find(db: &impl ConnectionTrait) -> Result<Option<AuthorityRow>> {
-    let Some(model) = authority::Entity::find_by_id(1).one(db).await? else {
+    let found: Option<(String, HiddenBytes, String)> = authority::Entity::find_by_id(1)
+        .select_only()
+        .column(authority::Column::LogIdentity)
+        .column(authority::Column::KeyCheck)
+        .column(authority::Column::MasterKeyId)
+        .into_tuple()
+        .one(db)
+        .await?;
+    let Some((log_identity, key_check, master_key_id)) = found else {
         return Ok(None);
     };
     Ok(Some(AuthorityRow {
-        log_identity: identity(&model.log_identity)?,
-        key_check: model.key_check.0,
-        master_key_id: model.master_key_id,
+        log_identity: identity(&log_identity)?,
+        key_check: key_check.0,
+        master_key_id,
     }))
 }
 
@@ -49,7 +57,7 @@ pub async fn lock_for_bootstrap(db: &impl ConnectionTrait) -> Result<()> {
 pub(super) const TIMELINE_NOW: &str =
     "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
 
-/// Writes the row, once.
+/// Writes the row, once; where the audit chain ends is still to be written.
 pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestamp) -> Result<()> {
     let model = authority::Model {
         authority_id: 1,
@@ -76,9 +84,9 @@ pub async fn insert(db: &impl ConnectionTrait, row: &AuthorityRow, now: Timestam
 
 /// What the log is called.
 pub async fn log_identity(db: &impl ConnectionTrait) -> Result<[u8; 16]> {
-    let model = authority::Entity::find_by_id(1).one(db).await?;
-    let model = model.ok_or_else(|| Error::internal("the authority's row is missing"))?;
-    identity(&model.log_identity)
+    let row = find(db).await?;
+    let row = row.ok_or_else(|| Error::internal("the authority's row is missing"))?;
+    Ok(row.log_identity)
 }
 
 /// Gives the log another name.

@@ -1,7 +1,7 @@
 //! The master keys that are configured: the first one seals, and whatever was made under any of them is known.
 //!
 //! So one can be exchanged for another: the new one is put first, [`reseal`] brings everything under it at the next start, and
-//! then the old one can be taken away.
+//! once every server has been started so, the old one can be taken away.
 
 use zeroize::Zeroizing;
 
@@ -9,6 +9,7 @@ use super::{bound_in, master_key::MasterKey};
 use crate::{
     authority::audit,
     clock::Timestamp,
+    domain::audit::HeadKey,
     error::{Error, Result},
     storage::{self, Database, Transaction, audit::Barred, authority::AuthorityRow, signing_keys},
 };
@@ -65,44 +66,58 @@ impl MasterKeys {
     }
 }
 
-/// Seals under the first key what was sealed under another one, and has the database know the first key again.
+/// Seals under the first key what was sealed under another one, and has the database know the first key again. A server that has
+/// another key first goes on sealing under that one, so each does this at its start.
 pub async fn reseal(db: &Database, master_keys: &MasterKeys, now: Timestamp) -> Result<()> {
     let (first, reader) = (master_keys.first(), db.reader());
     let known = storage::authority::find(reader).await?;
     let known = known.is_some_and(|row| row.master_key_id == first.id());
     let stored = signing_keys::published(reader).await?;
-    if known && stored.iter().all(|key| !is_under_another(key, first)) {
+    let is_change = !known || stored.iter().any(|key| is_under_another(key, first));
+    let head_key = audit::head_key(master_keys)?;
+    let sealed = storage::audit::ends(reader).await?.sealed;
+    if !is_change && head_key.has_sealed(&sealed) {
         return Ok(());
     }
     let transaction = db.begin().await?;
     signing_keys::lock(&transaction).await?;
     let count = reseal_keys(&transaction, master_keys).await?;
+    // Waits for whoever adds to the audit log at this moment, as well.
     storage::authority::set_master_key(&transaction, &first.check_value()?, first.id()).await?;
-    let done = audit::Done {
-        action: "master_key.change",
-        space: None,
-        resource: first.id(),
-        details: &[],
-    };
-    audit::record(&transaction, audit::Actor::ITSELF, done, now).await?;
-    // The end of the audit log is sealed anew with it: the old key may be taken away as soon as this lasts.
-    let head_key = audit::head_key(master_keys)?;
-    match storage::audit::seal(&transaction, &head_key).await? {
-        Ok(()) => {}
-        Err(Barred::Busy) => {
-            return Err(Error::internal("the audit log could not be sealed anew"));
-        }
-        Err(Barred::HeadForged) => tracing::error!(
-            "somebody has changed the audit log: its end stays sealed under the master key that it has, see `audit verify`"
-        ),
+    if is_change {
+        let done = audit::Done {
+            action: "master_key.change",
+            space: None,
+            resource: first.id(),
+            details: &[],
+        };
+        audit::record(&transaction, audit::Actor::ITSELF, done, now).await?;
     }
+    reseal_head(&transaction, &head_key).await?;
     transaction.commit().await?;
-    tracing::info!(
-        master_key.id = first.id(),
-        signing_keys.resealed = count,
-        "master_key.changed"
-    );
+    if is_change {
+        tracing::info!(
+            master_key.id = first.id(),
+            signing_keys.resealed = count,
+            "master_key.changed"
+        );
+    }
     Ok(())
+}
+
+/// A server that has this key alone accepts the end of the audit log only under it.
+async fn reseal_head(transaction: &Transaction, head_key: &HeadKey) -> Result<()> {
+    match storage::audit::seal(transaction, head_key).await? {
+        Ok(()) => Ok(()),
+        Err(Barred::Busy) => Err(Error::internal("the audit log could not be sealed anew")),
+        Err(Barred::HeadForged) => {
+            tracing::error!(
+                "the end of the audit log was sealed under none of these master keys, or somebody has changed the log: it stays \
+                 as it is, see `audit verify`"
+            );
+            Ok(())
+        }
+    }
 }
 
 async fn reseal_keys(transaction: &Transaction, master_keys: &MasterKeys) -> Result<usize> {

@@ -22,13 +22,14 @@ pub struct Head {
     pub digest: Digest,
 }
 
-/// The end of the chain as it is stored: with the seal of whoever chained last.
+/// The end of the chain as it is stored: with the seal of whoever chained last. That of a chain without events is sealed, too:
+/// whoever takes all of them away cannot write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedHead {
     /// Where the chain ends.
     pub head: Head,
-    /// The seal; none where nothing was ever chained.
-    pub seal: Option<Vec<u8>>,
+    /// The seal.
+    pub seal: Vec<u8>,
 }
 
 /// The key that seals the head. It is derived from the master key, which is not in the database.
@@ -84,6 +85,12 @@ impl Head {
     }
 }
 
+impl SealedHead {
+    fn is_under(&self, key: &hmac::Key) -> bool {
+        hmac::verify(key, &self.head.to_bytes(), &self.seal).is_ok()
+    }
+}
+
 impl HeadKey {
     /// The key out of these bytes.
     pub fn new(key: &[u8; LENGTH]) -> Self {
@@ -105,18 +112,20 @@ impl HeadKey {
         let seal = hmac::sign(&self.seals, &head.to_bytes());
         SealedHead {
             head,
-            seal: Some(seal.as_ref().to_vec()),
+            seal: seal.as_ref().to_vec(),
         }
     }
 
-    /// Whether this key sealed it, or one that it knows, or nothing was ever chained.
+    /// Whether this key sealed it, or one that it knows.
     pub fn accepts(&self, sealed: &SealedHead) -> bool {
-        match &sealed.seal {
-            Some(seal) => std::iter::once(&self.seals)
-                .chain(&self.knows)
-                .any(|key| hmac::verify(key, &sealed.head.to_bytes(), seal).is_ok()),
-            None => sealed.head == Head::EMPTY,
-        }
+        std::iter::once(&self.seals)
+            .chain(&self.knows)
+            .any(|key| sealed.is_under(key))
+    }
+
+    /// Whether this key itself sealed it, and none that it knows.
+    pub fn has_sealed(&self, sealed: &SealedHead) -> bool {
+        sealed.is_under(&self.seals)
     }
 }
 
@@ -170,15 +179,26 @@ mod tests {
             let seal = sealed.seal.clone();
             assert!(!key.accepts(&SealedHead { head: forged, seal }));
         }
-        assert!(!key.accepts(&SealedHead { head, seal: None }));
+        let seal = Vec::new();
+        assert!(!key.accepts(&SealedHead { head, seal }));
     }
 
     #[test]
-    fn an_empty_chain_needs_no_seal() {
-        let unsealed = SealedHead {
-            head: Head::EMPTY,
-            seal: None,
-        };
-        assert!(HeadKey::new(&[1; LENGTH]).accepts(&unsealed));
+    fn what_another_key_sealed_is_accepted_where_that_is_known_and_is_to_be_sealed_anew() {
+        let old = HeadKey::new(&[1; LENGTH]);
+        let new = HeadKey::new(&[2; LENGTH]).knows(&[1; LENGTH]);
+        let sealed = old.seal(Head::EMPTY);
+        assert!(new.accepts(&sealed) && !new.has_sealed(&sealed));
+        let anew = new.seal(sealed.head);
+        assert!(new.has_sealed(&anew) && !old.accepts(&anew));
+    }
+
+    #[test]
+    fn an_empty_chain_needs_a_seal_like_any_other() {
+        let key = HeadKey::new(&[1; LENGTH]);
+        let sealed = key.seal(Head::EMPTY);
+        assert!(key.accepts(&sealed));
+        let seal = Vec::new();
+        assert!(!key.accepts(&SealedHead { seal, ..sealed }));
     }
 }

@@ -296,7 +296,7 @@ mod tests {
             prop_assert_eq!(verify(made_anew.clone(), &sealed), Err(Fault::MadeAnew { sequence, id }));
             // The end written anew as well, with the seal that was there or one under a key of one's own.
             let own = HeadKey::new(&[8; 32]).seal(resealed.head).seal;
-            for seal in [sealed.seal, own, None] {
+            for seal in [sealed.seal, own, Vec::new()] {
                 let forged = SealedHead { head: resealed.head, seal };
                 prop_assert_eq!(verify(made_anew.clone(), &forged), Err(Fault::HeadForged));
             }

@@ -1,6 +1,6 @@
 //! The chain as it is remembered: a place and a digest in each event's row, and the sealed head in the row of `authority`.
 
-use sea_orm::{ConnectionTrait, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
 use serde::Serialize;
 
 use super::{COLUMNS, Row, WRITTEN, Written};
@@ -66,6 +66,11 @@ struct WrittenLink<'a> {
 
 /// Where in the chain an event stands, as it is given to the database.
 const PLACE: &[(&str, &str)] = &[("place", "bigint"), ("sha256", "text")];
+
+/// Begins a chain without events: its end is sealed from the first on, since one without a seal is nobody's.
+pub async fn begin(transaction: &Transaction, key: &HeadKey) -> Result<()> {
+    move_head(transaction, &key.seal(Head::EMPTY)).await
+}
 
 /// Seals the end of the chain anew: where it was sealed under another key that this one knows, under this one.
 pub async fn seal(transaction: &Transaction, key: &HeadKey) -> Result<Result<(), Barred>> {
@@ -174,9 +179,9 @@ async fn lock_head(transaction: &Transaction, key: &HeadKey) -> Result<Result<He
     let Some(row) = row else {
         return Ok(Err(Barred::Busy));
     };
-    let sealed = sealed_head(&row)?;
+    let sealed = sealed_head(&row);
     // We have given no event a place beyond it.
-    let goes_on_beyond: bool = row.try_get("", "beyond")?;
+    let goes_on_beyond = row.try_get("", "beyond").unwrap_or(true);
     if !key.accepts(&sealed) || goes_on_beyond {
         return Ok(Err(Barred::HeadForged));
     }
@@ -196,22 +201,26 @@ async fn move_head(transaction: &Transaction, sealed: &SealedHead) -> Result<()>
 
 const HEAD: &str = "audit_sequence, audit_digest, audit_hmac";
 
-/// The head as it is stored. A digest of another length is none, and no seal fits it.
-fn sealed_head(row: &sea_orm::QueryResult) -> Result<SealedHead> {
-    let sequence: i64 = row.try_get("", "audit_sequence")?;
-    let digest: Option<Vec<u8>> = row.try_get("", "audit_digest")?;
-    let digest = digest.as_deref().map_or(Some(Digest::START), Digest::known);
-    let seal: Option<Vec<u8>> = row.try_get("", "audit_hmac")?;
-    let (Some(digest), Ok(sequence)) = (digest, u64::try_from(sequence)) else {
-        let head = Head::EMPTY;
-        return Ok(SealedHead {
-            head,
-            seal: Some(Vec::new()),
-        });
+/// The head as it is stored. A column that holds no such thing, of whatever type, makes none of it, and no seal fits that: it
+/// must not keep anybody from revoking.
+fn sealed_head(row: &QueryResult) -> SealedHead {
+    let sequence: Option<i64> = row.try_get("", "audit_sequence").ok();
+    let sequence = sequence.and_then(|sequence| u64::try_from(sequence).ok());
+    let digest: Option<Vec<u8>> = row.try_get("", "audit_digest").ok();
+    let digest = digest.as_deref().and_then(Digest::known);
+    let seal: Option<Vec<u8>> = row.try_get("", "audit_hmac").ok();
+    let (Some(sequence), Some(digest), Some(seal)) = (sequence, digest, seal) else {
+        return NO_HEAD;
     };
     let head = Head { sequence, digest };
-    Ok(SealedHead { head, seal })
+    SealedHead { head, seal }
 }
+
+/// Nothing has this seal.
+const NO_HEAD: SealedHead = SealedHead {
+    head: Head::EMPTY,
+    seal: Vec::new(),
+};
 
 /// Whether every event is in the chain.
 pub async fn is_chained(db: &impl ConnectionTrait) -> Result<bool> {
@@ -244,7 +253,7 @@ pub async fn ends(db: &impl ConnectionTrait) -> Result<Ends> {
     // SQLite lets somebody put there what is no number at all.
     let last: Option<i64> = row.try_get("", "last").unwrap_or(Some(i64::MAX));
     Ok(Ends {
-        sealed: sealed_head(&row)?,
+        sealed: sealed_head(&row),
         not_chained: u64::try_from(not_chained).unwrap_or_default(),
         last: last.unwrap_or_default(),
     })

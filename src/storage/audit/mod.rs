@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub use self::{
-    chain::{Barred, Ends, chain, ends, is_chained, links, seal},
+    chain::{Barred, Ends, begin, chain, ends, is_chained, links, seal},
     list::{Recorded, Wanted, list},
 };
 

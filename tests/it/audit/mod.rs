@@ -26,7 +26,7 @@ async fn verdict(server: &Server) -> Verdict {
 }
 
 /// Everything that has been done and refused so far is written and chained; how many events there are.
-async fn kept(server: &Server) -> u64 {
+pub(crate) async fn kept(server: &Server) -> u64 {
     loop {
         // The server itself may be at it.
         keeping::keep_once(&server.authority).await.unwrap();

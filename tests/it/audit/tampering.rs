@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use token_authority::{
     authority::audit::keeping,
     domain::audit::{Fault, Head},
-    server::database_settings,
+    server::{database_settings, verify_audit},
     storage::{self, ConnectionTrait as _, Database},
 };
 
@@ -192,15 +192,12 @@ async fn s15_a_tail_that_was_cut_off_is_missed() {
         // The end put back to where the tail begins, which takes the key.
         let head = "UPDATE authority SET audit_sequence = 4, audit_digest =
                         (SELECT digest FROM audit_events WHERE sequence = 4)";
-        remains
-            .finds(&[most, head], &["not sealed under this master key"])
-            .await;
-        let unsealed =
-            "UPDATE authority SET audit_sequence = 0, audit_digest = NULL, audit_hmac = NULL";
-        let id = remains.id_of(1).await;
-        remains
-            .finds(&[unsealed], &["event 1 ", &id, "beyond the end"])
-            .await;
+        let forged = ["not sealed under this master key"];
+        remains.finds(&[most, head], &forged).await;
+        for head in NO_HEAD {
+            remains.finds(&[head], &forged).await;
+            remains.finds(&[all, head], &forged).await;
+        }
     })
     .await;
 }
@@ -255,26 +252,89 @@ async fn without_the_right_master_key_nothing_is_said_of_the_chain() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_goes_on_over_a_chain_that_was_tampered_with_and_seals_nothing() {
+    let put_back = "UPDATE authority SET audit_sequence = 1, audit_digest =
+                        (SELECT digest FROM audit_events WHERE sequence = 1)";
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        run_on(engine, async |server| {
-            let tenant = server.tenant("acme").await;
-            let before = super::kept(server).await;
-            let transaction = server.authority.db.begin().await.unwrap();
-            let forged = "UPDATE authority SET audit_sequence = 1, audit_digest =
-                              (SELECT digest FROM audit_events WHERE sequence = 1)";
-            transaction.execute_unprepared(forged).await.unwrap();
-            transaction.commit().await.unwrap();
-
-            server.made_key(&tenant.alice_token, key(&[])).await;
-            let keeping = keeping::keep_once(&server.authority).await;
-            let error = keeping.unwrap_err();
-            assert!(error.message().contains("not sealed"), "{error:?}");
-            let verdict = super::verdict(server).await;
-            assert_eq!(verdict.chain.unwrap_err(), Fault::HeadForged);
-            assert_eq!(verdict.not_chained, 1, "after {before}");
-        })
-        .await;
+        goes_on_after(engine, &[put_back]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_seals_no_chain_that_was_emptied() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        for head in NO_HEAD {
+            goes_on_after(engine, &["DELETE FROM audit_events", head]).await;
+        }
+    }
+}
+
+/// The end of a chain without events, as somebody may write it who has not the key.
+const NO_HEAD: [&str; 2] = [
+    "UPDATE authority SET audit_sequence = 0, audit_digest = NULL, audit_hmac = NULL",
+    "UPDATE authority SET audit_sequence = 0, audit_digest = NULL",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_of_another_type_keeps_nobody_from_revoking() {
+    for garble in GARBLE {
+        goes_on_after(Engine::Sqlite, &[garble]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_starts_over_an_end_of_another_type() {
+    let database = TestDatabase::create(Engine::Sqlite).await.unwrap();
+    let server = Server::start(database).await;
+    super::kept(&server).await;
+    for garble in GARBLE {
+        server.sql(garble).await;
+    }
+    let clock = server.clock.clone();
+    let (database, data) = server.stop().await;
+
+    let server = Server::start_in(database, data, clock, |_| {}).await;
+    let admin = server.admin().await.access_token;
+    let (id, token) = server.made_key(&admin, key(&[])).await;
+    server.revoke_key(&admin, &id).await.unwrap();
+    assert!(!server.introspect(&admin, &token).await.active());
+    let verdict = super::verdict(&server).await;
+    assert_eq!(verdict.chain, Err(Fault::HeadForged));
+    assert_eq!(verdict.not_chained, 2);
+    server.stop().await;
+}
+
+/// SQLite takes into any column what is of another type.
+const GARBLE: [&str; 3] = [
+    "UPDATE authority SET audit_sequence = 'x'",
+    "UPDATE authority SET audit_digest = 7",
+    "UPDATE authority SET audit_hmac = 7",
+];
+
+/// A server that finds another end of the chain revokes as ever, adds nothing to the chain, and `audit verify` names the fault.
+async fn goes_on_after(engine: Engine, tampering: &[&str]) {
+    run_on(engine, async |server| {
+        let tenant = server.tenant("acme").await;
+        let (id, token) = server.made_key(&tenant.alice_token, key(&[])).await;
+        super::kept(server).await;
+        let transaction = server.authority.db.begin().await.unwrap();
+        for sql in tampering {
+            transaction.execute_unprepared(sql).await.unwrap();
+        }
+        transaction.commit().await.unwrap();
+
+        let root = &tenant.root_token;
+        let revoked = server.revoke_key(root, &id).await.unwrap();
+        assert_eq!(revoked.effect.unwrap().effective, Some(true));
+        assert!(!server.introspect(root, &token).await.active());
+        let keeping = keeping::keep_once(&server.authority).await;
+        let error = keeping.unwrap_err();
+        assert!(error.message().contains("not sealed"), "{error:?}");
+        let verdict = verify_audit(&settings(&server.database, &server.data)).await;
+        let verdict = verdict.unwrap();
+        assert_eq!(verdict.chain, Err(Fault::HeadForged), "{tampering:?}");
+        assert_eq!(verdict.not_chained, 1, "{tampering:?}");
+    })
+    .await;
 }
 
 impl Remains {

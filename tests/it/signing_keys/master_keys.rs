@@ -9,16 +9,19 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tempfile::TempDir;
 use token_authority::{
+    authority::audit::keeping,
     clock::Clock,
     proto::{self, SigningAlgorithm, SigningKeyState as State, revocation_subject::Subject},
     server::{self, Life},
+    storage,
 };
 
 use super::kid_of;
 use crate::{
-    audit::rows,
+    audit::{kept, rows},
     support::{
-        Engine, Server, TestDatabase, as_caller, create_key, introspect_request, key, settings,
+        Engine, Server, TestDatabase, as_caller, create_key, eventually, introspect_request, key,
+        settings,
     },
 };
 
@@ -48,6 +51,24 @@ impl Restarted {
             clock,
             server,
         })
+    }
+
+    /// Another server over the same database. PostgreSQL only.
+    async fn beside(&self, master_keys: &[u8]) -> Self {
+        let (files, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let password = Path::new("bootstrap-password");
+        fs::copy(
+            self.server.data.path().join(password),
+            data.path().join(password),
+        )
+        .unwrap();
+        let (clock, database) = (self.clock.clone(), self.server.database.shared());
+        let server = start(database, data, &clock, &files, master_keys).await;
+        Self {
+            files,
+            clock,
+            server,
+        }
     }
 
     async fn again_with(self, master_keys: &[u8]) -> Self {
@@ -185,6 +206,48 @@ async fn a_master_key_is_exchanged_for_another(engine: Engine) {
         .unwrap();
     assert_eq!(kid_of(&server.server.admin().await.access_token), prepared);
     server.server.stop().await;
+}
+
+/// Whether a server's first master key has sealed the end of the audit log, and nothing is left to chain.
+async fn has_sealed_the_audit_log(server: &Server) -> bool {
+    let db = &server.authority.db;
+    let ends = storage::audit::ends(db.reader()).await.unwrap();
+    ends.not_chained == 0 && db.audit_key().unwrap().has_sealed(&ends.sealed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_servers_the_last_one_that_is_given_the_new_key_first_seals_the_audit_log_under_it()
+ {
+    let Some(one) = Restarted::with(Engine::Postgres, &[1, 2]).await else {
+        return;
+    };
+    let other = one.beside(&[1, 2]).await;
+    let one = one.again_with(&[2, 1]).await;
+    let admin = other.server.admin().await.access_token;
+    // Whichever server comes first chains an event.
+    eventually("the old key has sealed last", async || {
+        other.server.made_key(&admin, key(&[])).await;
+        keeping::keep_once(&other.server.authority).await.unwrap();
+        has_sealed_the_audit_log(&other.server).await
+    })
+    .await;
+
+    let other = other.again_with(&[2, 1]).await;
+    assert!(has_sealed_the_audit_log(&other.server).await);
+    // That is no other change of the key.
+    assert_eq!(rows(&other.server, "master_key.change").await.len(), 1);
+    other.server.stop().await;
+    let one = one.again_with(&[2]).await;
+    let before = kept(&one.server).await;
+    one.server.made_key(&admin, key(&[])).await;
+    let after = kept(&one.server).await;
+    assert_eq!(after, before + 1);
+
+    let mut settings = settings(&one.server.database, &one.server.data);
+    settings.master_key_file = paths(&one.files, &[2]);
+    let verdict = server::verify_audit(&settings).await.unwrap();
+    assert_eq!(verdict.chain.unwrap().sequence, after);
+    one.server.stop().await;
 }
 
 async fn the_wrong_master_key_is_a_refusal_and_makes_nothing(engine: Engine) {
