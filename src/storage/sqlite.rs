@@ -25,10 +25,6 @@ const ROWS_AHEAD: usize = 1000;
 /// What the writer keeps of the file in memory once it was used, 16 MiB: the ends of tables and indexes, into which it writes.
 const CACHED: &str = "-16384";
 
-/// After so many pages the log of writes is carried into the file, 16 MiB: a page that is written again and again is carried
-/// once.
-const CHECKPOINT: &str = "4000";
-
 /// UNAVAILABLE where there is no such file: whoever only reads makes none.
 pub(super) fn require_file(path: &Path) -> Result<()> {
     // It is not opened: SQLite would lose its locks on it when it is closed again.
@@ -46,8 +42,7 @@ pub(super) async fn writer(
     let options = options(path, settings)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", CACHED)
-        .pragma("wal_autocheckpoint", CHECKPOINT);
+        .pragma("cache_size", CACHED);
     let pool = pool_options(1, settings)
         .connect_with(options)
         .await
