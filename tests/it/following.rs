@@ -49,11 +49,7 @@ async fn a_server_that_reads_the_log_and_cannot_apply_it_lets_its_lease_go() {
         return;
     };
     let server = Server::start(database).await;
-    let (shared, data) = (server.database.shared(), data_beside(&server.data));
-    let other = Server::start_in(shared, data, server.clock.clone(), |settings| {
-        settings.database.connections = CONNECTIONS;
-    })
-    .await;
+    let other = beside(&server).await;
     assert!(tell_of_a_key(&server).await.effective);
 
     let held = hold_all(&other).await;
@@ -129,11 +125,7 @@ async fn what_was_judged_before_the_lease_ran_out_is_judged_anew() {
         return;
     };
     let server = Server::start(database).await;
-    let (shared, data) = (server.database.shared(), data_beside(&server.data));
-    let other = Server::start_in(shared, data, server.clock.clone(), |settings| {
-        settings.database.connections = CONNECTIONS;
-    })
-    .await;
+    let other = beside(&server).await;
     let token = server.admin().await.access_token;
     let judge = async || {
         let verdict = other.authority.judge(&token, other.clock.now()).await?;
@@ -169,6 +161,15 @@ async fn what_was_judged_before_the_lease_ran_out_is_judged_anew() {
     assert_eq!(once.into_inner(), 1);
     other.stop().await;
     server.stop().await;
+}
+
+/// A second server over the same database, with few connections.
+async fn beside(server: &Server) -> Server {
+    let (shared, data) = (server.database.shared(), data_beside(&server.data));
+    Server::start_in(shared, data, server.clock.clone(), |settings| {
+        settings.database.connections = CONNECTIONS;
+    })
+    .await
 }
 
 /// All the connections of its pool: keys are read by way of it, the log by way of a connection of its own.
