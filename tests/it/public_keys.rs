@@ -86,8 +86,10 @@ async fn one_address_cannot_shut_others_out_of_the_operators_port() {
     for _ in 0..64 {
         held.push(connect_from([127, 0, 0, 2], server.ops).await);
     }
+    // Closed before or after it has asked: an end without a word, or a reset.
     let one_more = connect_from([127, 0, 0, 2], server.ops).await;
-    assert!(answer(one_more).await.is_err(), "the 65th of an address");
+    let told = answer(one_more).await.unwrap_or_default();
+    assert_eq!(told, "", "the 65th of an address");
     let other = connect_from([127, 0, 0, 3], server.ops).await;
     assert!(answer(other).await.unwrap().starts_with("HTTP/1.1 200 "));
     let first = held.swap_remove(0);
