@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    domain::revocation::{Changes, Entry, FORGET_AFTER, Position, Revocations},
+    domain::revocation::{Changes, Entry, Position, Revocations},
 };
 
 /// Until when a kill is remembered is kept to the second.
@@ -25,6 +25,7 @@ pub struct Applied {
     since: Duration,
     position: Position,
     mark: EntryMark,
+    /// The latest time that an entry was decided at.
     time: Timestamp,
     cursor: Arc<str>,
     revocations: Revocations,
@@ -62,9 +63,10 @@ impl Applied {
         self.mark
     }
 
-    /// When that entry was decided: the time by which the log tells what is forgotten, whatever the clock here says.
-    pub fn time(&self) -> Timestamp {
-        self.time
+    /// Until when an entry must be in force to be worth telling of: what both the latest entry and the clock here call over is.
+    /// One of them alone may be wrong for a while.
+    pub fn over(&self, now: Timestamp) -> Timestamp {
+        self.time.min(now)
     }
 
     /// That place as verdicts carry it.
@@ -102,11 +104,10 @@ impl Applied {
         self.cursor = cursor.into();
     }
 
-    /// Lets go of what bears on nothing any more: of kills that the table has forgotten, whose oldest entry is of `oldest`. A clock
-    /// that is set forward and back again must not bring anything to life.
-    pub(super) fn forget(&mut self, oldest: Timestamp, now: Timestamp) {
-        self.revocations
-            .forget(oldest + FORGET_AFTER - TO_THE_SECOND);
+    /// Lets go of what bears on nothing any more: of kills that the table has forgotten, all of whose entries are in force until
+    /// `in_force` or later. A clock that is set forward and back again must not bring anything to life.
+    pub(super) fn forget(&mut self, in_force: Timestamp, now: Timestamp) {
+        self.revocations.forget(in_force - TO_THE_SECOND);
         self.changes.forget(now - CHANGES_KEPT);
         self.recent.forget(self.time);
     }

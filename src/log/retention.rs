@@ -18,6 +18,8 @@ use crate::{
 };
 
 const PAUSE: Duration = Duration::from_mins(1);
+/// How far ahead of a clock that is believed an entry may be dated and nobody be told: clocks differ a little.
+const AHEAD: Duration = Duration::from_hours(1);
 /// Rows deleted in one transaction.
 const BATCH: u32 = 1000;
 
@@ -46,9 +48,10 @@ pub(super) async fn forget(
     if let Some(now) = believed {
         forget_rows(shared, now, stop).await?;
     }
-    if let Some((oldest, _)) = revocation_log::times(shared.db.reader()).await? {
+    if let Some(times) = revocation_log::times(shared.db.reader()).await? {
         let now = shared.clock.now();
-        shared.memory.write().forget(oldest, now);
+        let mut applied = shared.memory.write();
+        applied.forget(times.oldest_forget_time, now);
     }
     Ok(())
 }
@@ -61,7 +64,14 @@ async fn forget_rows(shared: &Shared, now: Timestamp, stop: &CancellationToken) 
         }
         authority::note_time(&transaction, now).await?;
         let newest = revocation_log::times(&transaction).await?;
-        let until = newest.map_or(now, |(_, newest)| newest.min(now)) - RETENTION;
+        let newest = newest.map_or(now, |times| times.newest_create_time);
+        if newest > now + AHEAD {
+            tracing::warn!(
+                entry.create_time = newest.seconds(),
+                "revocation_log.ahead: nothing from an entry of the future on is forgotten until then"
+            );
+        }
+        let until = newest.min(now) - RETENTION;
         let forgotten = revocation_log::forget(&transaction, until, BATCH).await?;
         transaction.commit().await?;
         if forgotten < u64::from(BATCH) {

@@ -101,22 +101,33 @@ pub async fn since(db: &impl ConnectionTrait, position: Position) -> Result<Vec<
     Ok(rows.into_iter().map(Entry::from).collect())
 }
 
-/// When the oldest entry that is still remembered was decided, and the newest one; none where there is no entry.
-pub async fn times(db: &impl ConnectionTrait) -> Result<Option<(Timestamp, Timestamp)>> {
-    let at =
-        |end| format!("(SELECT create_time FROM revocation_log ORDER BY position {end} LIMIT 1)");
-    let sql = format!("SELECT {} AS oldest, {} AS newest", at("ASC"), at("DESC"));
+/// What there is in the log, by its dates.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Until when the oldest entry is in force, and every other one at least as long.
+    pub oldest_forget_time: Timestamp,
+    /// When the newest one was decided.
+    pub newest_create_time: Timestamp,
+}
+
+/// The dates of both ends; none where there is no entry.
+pub async fn times(db: &impl ConnectionTrait) -> Result<Option<Times>> {
+    let at = |column, end| {
+        format!("(SELECT {column} FROM revocation_log ORDER BY position {end} LIMIT 1) AS {column}")
+    };
+    let sql = format!(
+        "SELECT {}, {}",
+        at("forget_time", "ASC"),
+        at("create_time", "DESC")
+    );
     let Some(row) = db.query_one_raw(statement(db, sql, [])).await? else {
         return Ok(None);
     };
-    let (oldest, newest): (Option<i64>, Option<i64>) =
-        (row.try_get("", "oldest")?, row.try_get("", "newest")?);
-    let times = oldest.zip(newest);
-    Ok(times.map(|(oldest, newest)| {
-        (
-            Timestamp::from_micros(oldest),
-            Timestamp::from_micros(newest),
-        )
+    let oldest: Option<i64> = row.try_get("", "forget_time")?;
+    let newest: Option<i64> = row.try_get("", "create_time")?;
+    Ok(oldest.zip(newest).map(|(oldest, newest)| Times {
+        oldest_forget_time: Timestamp::from_micros(oldest),
+        newest_create_time: Timestamp::from_micros(newest),
     }))
 }
 

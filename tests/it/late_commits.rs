@@ -2,13 +2,17 @@
 //!
 //! Both readers are put to the same check, over the same order of events, so that the check is known to be able to fail.
 
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use token_authority::{
     domain::{
         ids::TokenId,
-        revocation::{Decision, Reason, Subject},
+        revocation::{Decision, Position, Reason, Subject},
     },
     log::{Effect, Pending},
+    proto,
     storage::Transaction,
 };
 
@@ -94,6 +98,9 @@ async fn begun(server: &Server, token: &str) -> (Transaction, Pending) {
     let decision = Decision::revocation(token, Some(space), Reason::Logout);
     let mut pending = server.authority.log.pending();
     let transaction = server.authority.db.begin().await.unwrap();
+    // It is to stay open for as long as the machine takes.
+    let open = "SET LOCAL idle_in_transaction_session_timeout = 0";
+    transaction.execute_unprepared(open).await.unwrap();
     let now = server.clock.now();
     pending.append(&transaction, &decision, now).await.unwrap();
     (transaction, pending)
@@ -132,5 +139,29 @@ async fn the_stream_holds_what_commits_late() {
     let held: Vec<String> = held.into_iter().map(|event| event.event_id).collect();
     assert_eq!(holds_exactly(&held, &[late, early]), Ok(()));
     drop(watching);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commits_late_is_not_forgotten_with_what_was_decided_before_it() {
+    let Some(database) = TestDatabase::create(Engine::Postgres).await else {
+        return;
+    };
+    let server = Server::start(database).await;
+    let admin = server.admin().await.access_token;
+    let token = server.admin().await;
+    let late = begun(&server, &token.token_id).await;
+    server.clock.advance(Duration::from_secs(2));
+    let (_, early) = ended(begun(&server, "early").await).await;
+    let (_, late) = ended(late).await;
+    assert!(late.position > early.position, "places go by commit");
+    assert!(late.commit_time < early.commit_time);
+    assert!(late.effective);
+
+    // The early one is the oldest of the log.
+    assert_eq!(early.position, Some(Position(1)));
+    server.authority.log.forget(None).await.unwrap();
+    let revoked = Err(proto::InactiveReason::Revoked);
+    assert_eq!(server.verdict(&admin, &token.access_token).await, revoked);
     server.stop().await;
 }

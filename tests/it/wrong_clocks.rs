@@ -7,7 +7,7 @@ use token_authority::{
     proto::{self, revocation_subject::Subject},
 };
 
-use crate::support::{Engine, Server, TestDatabase, span};
+use crate::support::{Engine, Server, TestDatabase, Watching, as_caller, events_of, span};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -138,6 +138,42 @@ async fn a_log_that_was_quiet_is_not_fooled_by_a_clock_that_is_days_behind() {
         assert!(is_revoked(&server, &caller, &dead.access_token).await);
         let server = restarted(server, Clock::set_to(right + HOUR)).await;
         assert!(is_revoked(&server, &caller, &dead.access_token).await);
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_of_the_future_leaves_nothing_out_of_streams_and_lists() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(database) = TestDatabase::create(engine).await else {
+            continue;
+        };
+        let right = Clock::system().now();
+        let server = Server::start(database).await;
+        let server = restarted(server, Clock::set_to(right)).await;
+        let caller = server.admin().await.access_token;
+        revoke_any(&server, &caller, "now").await;
+        server.clock.set(right + HOUR * 48);
+        let ahead = server.admin().await.access_token;
+        revoke_any(&server, &ahead, "then").await;
+        server.clock.set(right);
+
+        let server = restarted(server, Clock::set_to(right)).await;
+        let mut stream = Watching::after(&server, &caller, "").await;
+        let seen = events_of(&stream.until_caught_up().await);
+        drop(stream);
+        let request = as_caller(&caller, proto::ListRevocationsRequest::default());
+        let listed = server.revocations().await.list_revocations(request).await;
+        let listed = listed.unwrap().into_inner().events;
+        for events in [seen, listed] {
+            let subjects: Vec<_> = events
+                .into_iter()
+                .filter_map(|event| event.subject)
+                .collect();
+            let subjects: Vec<_> = subjects.into_iter().filter_map(|one| one.subject).collect();
+            let wanted = ["now", "then"].map(|id| Subject::SessionId(id.to_owned()));
+            assert_eq!(subjects, wanted);
+        }
         server.stop().await;
     }
 }

@@ -36,7 +36,7 @@ pub async fn list(
     let spaces = Spaces::named(authority, caller, named).await?;
     let (mut position, mut mark) = start(authority, &spaces, page_token).await?;
     let head = authority.log.catch_up().await?.position;
-    let time = authority.log.applied().await?.time();
+    let over = authority.log.applied().await?.over(authority.clock.now());
     let mut entries = Vec::new();
     let mut looked_at = 0;
     'page: while position < head && looked_at < LOOKED_AT {
@@ -51,7 +51,7 @@ pub async fn list(
             looked_at += 1;
             position = entry.position;
             mark = EntryMark::of(&entry.event_id);
-            if spaces.show(&entry) && entry.forget_time > time {
+            if spaces.show(&entry) && entry.forget_time > over {
                 entries.push(entry);
             }
         }

@@ -250,9 +250,12 @@ impl Stream {
             let entries = self.authority.log.after(self.position, log::PAGE).await?;
             let Some(last) = entries.last() else { break };
             // Read from the same log as what was sent before.
-            let (beginning, time) = {
+            let (beginning, over) = {
                 let applied = self.authority.log.applied().await?;
-                (applied.beginning(), applied.time())
+                (
+                    applied.beginning(),
+                    applied.over(self.authority.clock.now()),
+                )
             };
             if beginning != self.beginning {
                 return Err(self.closing());
@@ -260,7 +263,7 @@ impl Stream {
             let (position, mark) = (last.position, EntryMark::of(&last.event_id));
             let shown: Vec<_> = entries
                 .into_iter()
-                .filter(|entry| self.spaces.show(entry) && entry.forget_time > time)
+                .filter(|entry| self.spaces.show(entry) && entry.forget_time > over)
                 .collect();
             let count = shown.len();
             if count > 0 {

@@ -57,12 +57,21 @@ pub enum Sequenced {
     OtherTimeline,
 }
 
+/// Until when an entry is in force: at least as long as all before it.
+const IN_FORCE_AS_LONG: &str =
+    "greatest((SELECT forget_time FROM revocation_log ORDER BY position DESC LIMIT 1),
+                                         max(forget_time) OVER (ORDER BY xid, inbox_id))";
+
 /// Moves up to `limit` committed rows from the inbox to the log, at the places after its head, and tells every listener. One
 /// statement, and a transaction of its own: nobody can be stopped in the middle of it.
+///
+/// None is in force for less long than one before it, whichever was decided first, so that what is forgotten is the beginning of
+/// the log and nothing else.
 ///
 /// `low` bounds the scan past rows that are long gone; every row with a smaller `xid` must have been moved before.
 /// `ABORTED/CONCURRENT_MODIFICATION` where another server did the same at the same moment: the primary key is on the position.
 pub async fn sequence(db: &impl ConnectionTrait, low: i64, limit: u32) -> Result<Sequenced> {
+    let written = COLUMNS.replace("forget_time", IN_FORCE_AS_LONG);
     let sql = format!(
         "WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS taken),
          known AS MATERIALIZED (SELECT timeline = {TIMELINE_NOW} AS same FROM authority WHERE authority_id = 1),
@@ -73,7 +82,7 @@ pub async fn sequence(db: &impl ConnectionTrait, low: i64, limit: u32) -> Result
                    RETURNING i.*),
          placed AS (INSERT INTO revocation_log (position, {COLUMNS})
                     SELECT (SELECT coalesce(max(position), 0) FROM revocation_log) + row_number() OVER (ORDER BY xid, inbox_id),
-                           {COLUMNS} FROM taken
+                           {written} FROM taken
                     RETURNING position)
          SELECT (SELECT taken FROM turn) AS taken, coalesce((SELECT same FROM known), false) AS same,
                 (SELECT count(*) FROM next) AS seen, (SELECT max(xid) FROM next) AS through, count(*) AS moved,
