@@ -76,6 +76,15 @@ impl RowLock {
             Self::Exclusive => "FOR UPDATE",
         }
     }
+
+    /// Takes a place in the queue for what has this id. Who shares a row passes by whoever waits to have it alone, and could keep
+    /// it from them for ever; a queue lets nobody pass.
+    fn queue(self) -> &'static str {
+        match self {
+            Self::Shared => "pg_advisory_xact_lock_shared(hashtextextended($1, 0))",
+            Self::Exclusive => "pg_advisory_xact_lock(hashtextextended($1, 0))",
+        }
+    }
 }
 
 /// Ends a query for rows of `table` to be updated: those that somebody else has locked are left out, so that nobody is waited
@@ -95,8 +104,8 @@ pub(super) async fn lock_row(
     id: &str,
     lock: RowLock,
 ) -> Result<()> {
-    let clause = lock.clause();
-    let sql = format!("SELECT 1 FROM {table} WHERE {column} = $1 {clause}");
+    let (queue, clause) = (lock.queue(), lock.clause());
+    let sql = format!("SELECT 1 FROM {table} WHERE {column} = $1 AND {queue} IS NOT NULL {clause}");
     lock_selected(db, sql, id).await
 }
 

@@ -25,6 +25,7 @@ mod ahead;
 mod api_keys;
 mod audit;
 mod authorization;
+mod busy_callers;
 mod canary;
 mod cancelled_calls;
 mod configuration;
