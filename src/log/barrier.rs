@@ -124,7 +124,7 @@ pub(super) async fn reach(
         return Reach {
             applied: usize::from(here),
             total: 1,
-            effective: here && shared.right.is_there(),
+            effective: here,
         };
     }
     let barrier = &shared.barrier;

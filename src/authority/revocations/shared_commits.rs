@@ -4,10 +4,13 @@
 //! Whoever comes while a commit is under way is in the next one. Where a batch fails, each is done by itself, so that nobody
 //! fails for another's sake; where the database cannot be reached, all are told so at once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use metrics::Histogram;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -34,6 +37,8 @@ const BATCH: usize = 256;
 const COMMITS: usize = 2;
 /// How many have one of their own at a time: others need connections, too.
 const ALONE: usize = 4;
+/// How long one waits for its turn at that: where the database is away, calls must not pile up behind each other.
+const TURN: Duration = Duration::from_secs(5);
 /// How many may wait for the next one; whoever comes then waits to be let in.
 const QUEUE: usize = 4096;
 
@@ -101,9 +106,11 @@ impl SharedCommits {
     /// Ends it, with others that come at the same time. Once this has returned it lasts; its entry is still to be waited for.
     ///
     /// A request that is to be known again has a commit of its own: it may have to wait until the same request is over elsewhere.
+    /// RESOURCE_EXHAUSTED where too many wait before it.
     pub async fn end(&self, ending: Ending) -> Result<Ended> {
         if ending.request.is_some() {
-            let _turn = self.committer.alone.acquire().await;
+            let turn = self.committer.alone.acquire();
+            let _turn = timeout(TURN, turn).await.map_err(|_| too_many())?;
             return self.committer.end_alone(&ending).await;
         }
         let (teller, told) = oneshot::channel();
@@ -215,6 +222,10 @@ impl Committer {
                 pending.expect(&id, ending.target.kind, made);
                 ending.target.reason
             }
+            Entry::Twin(id, reason) => {
+                pending.expect(&id, ending.target.kind, made);
+                reason
+            }
             Entry::Known(found) => {
                 pending.join(&found);
                 found.reason
@@ -222,6 +233,11 @@ impl Committer {
         };
         Ended { pending, reason }
     }
+}
+
+fn too_many() -> Error {
+    let message = "too many revocations with an idempotency key are under way";
+    Error::new(error::Reason::Overloaded, message).retry_after(Duration::from_secs(1))
 }
 
 /// Those that come at the same time as the next one; none where nobody comes any more. While others keep arriving they are let
@@ -246,7 +262,9 @@ async fn together(receiver: &mut mpsc::Receiver<Waiting>) -> Option<Vec<Waiting>
 enum Entry {
     /// An entry that is to be made, with this id.
     New(EventId),
-    /// One that is there, or is made for another of the batch.
+    /// One that is made for another of the batch, and why.
+    Twin(EventId, Reason),
+    /// One that is there.
     Known(Found),
 }
 
@@ -257,7 +275,7 @@ impl Entry {
 
     fn id(&self) -> &EventId {
         match self {
-            Self::New(id) => id,
+            Self::New(id) | Self::Twin(id, _) => id,
             Self::Known(found) => &found.event_id,
         }
     }
@@ -271,23 +289,18 @@ async fn tell_apart(
     let targets: Vec<Target<'_>> = endings.iter().map(Ending::target).collect();
     let ever = Timestamp::default();
     let mut known = revocation_log::find_each(transaction, &targets, ever).await?;
-    let mut in_batch: HashMap<Target<'_>, Found> = HashMap::new();
+    let mut in_batch: HashMap<Target<'_>, (EventId, Reason)> = HashMap::new();
     let mut entries = Vec::with_capacity(endings.len());
     for (number, ending) in endings.iter().enumerate() {
-        let twin = in_batch.get(&ending.target()).cloned();
-        if let Some(found) = known.remove(&number).or(twin) {
+        if let Some(found) = known.remove(&number) {
             entries.push(Entry::Known(found));
-            continue;
+        } else if let Some((id, reason)) = in_batch.get(&ending.target()) {
+            entries.push(Entry::Twin(id.clone(), *reason));
+        } else {
+            let id = EventId::new(now)?;
+            in_batch.insert(ending.target(), (id.clone(), ending.target.reason));
+            entries.push(Entry::New(id));
         }
-        let id = EventId::new(now)?;
-        let found = Found {
-            event_id: id.clone(),
-            position: None,
-            create_time: now,
-            reason: ending.target.reason,
-        };
-        in_batch.insert(ending.target(), found);
-        entries.push(Entry::New(id));
     }
     Ok(entries)
 }
