@@ -1,4 +1,4 @@
-//! How many connections or streams there may be: in all, and of one client, so that none can shut out the others.
+//! How many connections, streams or bytes there may be: in all, and of one client, so that none can shut out the others.
 
 use std::{
     collections::HashMap,
@@ -26,11 +26,12 @@ struct Taken<K> {
     by_one: HashMap<K, usize>,
 }
 
-/// A seat, free again on drop.
+/// A seat or some, free again on drop.
 #[derive(Debug)]
 pub struct Seat<K: Eq + Hash> {
     room: Arc<Room<K>>,
     whose: K,
+    count: usize,
 }
 
 /// Why there is no seat.
@@ -59,20 +60,26 @@ impl<K: Eq + Hash + Clone> Seats<K> {
 
     /// A seat for `whose`.
     pub fn take(&self, whose: K) -> Result<Seat<K>, Full> {
+        self.take_some(whose, 1)
+    }
+
+    /// So many seats for `whose`, at least one.
+    pub fn take_some(&self, whose: K, count: usize) -> Result<Seat<K>, Full> {
         let mut taken = self.0.taken();
-        if taken.total >= self.0.total_max {
+        if count > self.0.total_max - taken.total {
             return Err(Full::InAll);
         }
-        let of_one = taken.by_one.entry(whose.clone()).or_insert(0);
-        if *of_one >= self.0.one_max {
+        let of_one = taken.by_one.get(&whose).copied().unwrap_or_default();
+        if count > self.0.one_max - of_one {
             return Err(Full::ForOne);
         }
-        *of_one += 1;
-        taken.total += 1;
-        self.0.gauge.increment(1.0);
+        taken.by_one.insert(whose.clone(), of_one + count);
+        taken.total += count;
+        self.0.gauge.increment(float(count));
         Ok(Seat {
             room: Arc::clone(&self.0),
             whose,
+            count,
         })
     }
 }
@@ -87,15 +94,20 @@ impl<K> Room<K> {
 impl<K: Eq + Hash> Drop for Seat<K> {
     fn drop(&mut self) {
         let mut taken = self.room.taken();
-        taken.total -= 1;
+        taken.total -= self.count;
         if let Some(of_one) = taken.by_one.get_mut(&self.whose) {
-            *of_one -= 1;
+            *of_one -= self.count;
             if *of_one == 0 {
                 taken.by_one.remove(&self.whose);
             }
         }
-        self.room.gauge.decrement(1.0);
+        self.room.gauge.decrement(float(self.count));
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to look at")]
+fn float(count: usize) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
@@ -113,5 +125,16 @@ mod tests {
         drop(first);
         let _again = seats.take("here").unwrap();
         assert_eq!(seats.take("elsewhere").unwrap_err(), Full::InAll);
+    }
+
+    #[test]
+    fn who_needs_some_gets_all_of_them_or_none() {
+        let seats = Seats::new(10, 6, Gauge::noop());
+        let four = seats.take_some("here", 4).unwrap();
+        assert_eq!(seats.take_some("here", 3).unwrap_err(), Full::ForOne);
+        let _five = seats.take_some("there", 5).unwrap();
+        assert_eq!(seats.take_some("elsewhere", 2).unwrap_err(), Full::InAll);
+        drop(four);
+        let _six = seats.take_some("elsewhere", 5).unwrap();
     }
 }

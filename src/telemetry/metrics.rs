@@ -12,6 +12,8 @@ pub const CALL_SECONDS: &str = "token_authority_call_duration_seconds";
 pub const CALLS_IN_FLIGHT: &str = "token_authority_calls_in_flight";
 /// Calls turned away because too many were at work.
 pub const CALLS_SHED: &str = "token_authority_calls_shed_total";
+/// Bytes of larger answers that are not sent yet.
+pub const UNREAD_BYTES: &str = "token_authority_unread_answer_bytes";
 /// Open connections; label `listener`.
 pub const CONNECTIONS: &str = "token_authority_connections";
 /// Connections turned away or cut; label `reason`.
@@ -71,6 +73,11 @@ const DECLARED: &[(Kind, &str, &str)] = &[
         Kind::Counter,
         CALLS_SHED,
         "Calls turned away because too many were at work",
+    ),
+    (
+        Kind::Gauge,
+        UNREAD_BYTES,
+        "Bytes of answers over 4 KiB that their clients have not read yet",
     ),
     (Kind::Gauge, CONNECTIONS, "Open connections, by listener"),
     (

@@ -82,6 +82,7 @@ mod tenants;
 mod throttle;
 mod tls;
 mod transport;
+mod unread;
 mod walk;
 mod watch_closing;
 mod watch_cursors;

@@ -9,7 +9,8 @@
 //! 6. [`task`] keeps what has begun alive when nobody waits for it any more, and turns a panic into INTERNAL.
 //! 7. [`in_flight`] turns away what is too much. It stands inside [`task`], so that a call counts for as long as it works
 //!    rather than for as long as somebody waits for it.
-//! 8. Authentication, and then the services: the `inner` of [`around`].
+//! 8. [`unread`] bounds what answers take that nobody reads.
+//! 9. Authentication, and then the services: the `inner` of [`around`].
 //!
 //! None of them is ever not ready, and none fails: a failure is a response. Deliberately not here: tonic's own timeout (it
 //! answers CANCELLED and drops the handler) and its limits (per connection, and let go before the response is out).
@@ -24,6 +25,7 @@ pub mod request_id;
 mod stream_end;
 pub mod task;
 mod tool_streams;
+pub mod unread;
 
 use std::{convert::Infallible, time::Duration};
 
@@ -36,10 +38,11 @@ pub use self::context::{CallContext, RequestId};
 use self::{
     access::Access, arrival::Arrivals, deadline::Deadlines, in_flight::InFlight,
     metadata::Metadata, request_id::RequestIds, task::Tasks, tool_streams::ToolStreams,
+    unread::Unread,
 };
 
 /// The layers around `S`.
-pub type Layered<S> = RequestIds<Access<Metadata<Deadlines<Arrivals<Tasks<InFlight<S>>>>>>>;
+pub type Layered<S> = RequestIds<Access<Metadata<Deadlines<Arrivals<Tasks<InFlight<Unread<S>>>>>>>>;
 
 /// A service that can stand inside the layers: it answers every call, and is always ready.
 pub trait Calls:
@@ -77,15 +80,16 @@ pub struct LayerSettings {
     pub in_flight: usize,
     /// How long a unary call may take.
     pub request_timeout: Duration,
-    /// Where calls that nobody waits for any more finish.
+    /// Where calls that nobody waits for any more finish, and answers are watched that nobody takes.
     pub calls: TaskTracker,
-    /// Ends the streams of services that know nothing of the server's end.
+    /// Ends the watches, and the streams of services that know nothing of the server's end.
     pub draining: CancellationToken,
 }
 
 /// Puts the layers around `inner`.
 pub fn around<S>(inner: S, settings: &LayerSettings) -> Layered<S> {
-    let in_flight = InFlight::new(inner, settings.in_flight);
+    let unread = Unread::new(inner, settings.calls.clone(), settings.draining.clone());
+    let in_flight = InFlight::new(unread, settings.in_flight);
     let tasks = Tasks::new(in_flight, settings.calls.clone());
     let arrivals = Arrivals::new(tasks, settings.request_timeout);
     let tools = ToolStreams::new(settings.draining.clone());
