@@ -199,7 +199,6 @@ async fn an_effect_that_is_not_waited_for_says_how_many_are_behind() {
     let data = data_beside(&server.data);
     let admin = server.admin().await.access_token;
     let stopped = Process::start(&server.database, data.path()).unwrap();
-    stopped.pause();
     let token = server.admin().await;
     let request = proto::CreateRevocationRequest {
         wait: Some(prost_types::Duration {
@@ -209,12 +208,16 @@ async fn an_effect_that_is_not_waited_for_says_how_many_are_behind() {
         ..revocation_of(Subject::SessionId(token.session_id.clone()), "")
     };
     let mut revocations = server.revocations().await;
+    // From here on its lease has no more than its time to live.
+    stopped.pause();
     let created = revocations
         .create_revocation(as_caller(&admin, request))
         .await;
     let effect = created.unwrap().into_inner().effect.unwrap();
     assert_eq!(effect.effective, Some(false));
-    assert_eq!((effect.replicas_applied, effect.replicas_total), (1, 2));
+    // The one that runs may take longer than the wait, too.
+    assert_eq!(effect.replicas_total, 2);
+    assert!(effect.replicas_applied < 2, "{effect:?}");
     // Whoever revokes it once more waits anew.
     let effect = revoke_session(&server, &admin, &token.session_id).await;
     assert_eq!(effect.effective, Some(true));

@@ -235,14 +235,14 @@ async fn l09_failures_are_remembered_after_a_kill() {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(&database, data.path()).unwrap();
         let mut tokens = process.tokens().await;
+        // It stands from here on: the pause has not passed when the next server starts, however long the attempt takes.
+        let clock = Clock::set_to(Clock::system().now());
         let wrong = tokens.issue_token(password_request("admin", WRONG, ""));
         refused(wrong.await, Code::Unauthenticated, "CREDENTIALS_INVALID");
-        // It stands from here on: what is left of the pause does not pass while the next server starts.
-        let clock = Clock::set_to(Clock::system().now());
         process.kill();
         let server = Server::start_in(database, data, clock, |_| {}).await;
-        throttled(&server, "admin", &server.admin_password).await;
-        server.clock.advance(PAUSE);
+        let pause = throttled(&server, "admin", &server.admin_password).await;
+        server.clock.advance(pause);
         attempt(&server, "admin", &server.admin_password)
             .await
             .unwrap();
