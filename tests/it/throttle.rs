@@ -44,6 +44,11 @@ async fn throttled(server: &Server, name: &str, password: &str) -> Duration {
     retry.retry_delay.unwrap()
 }
 
+/// Whether nothing was compared. On a slow machine it may also be that others write for longer than an attempt waits for its turn.
+fn is_sent_away(status: &Status) -> bool {
+    matches!(&*reason(status), "SIGN_IN_THROTTLED" | "OVERLOADED")
+}
+
 both!(
     l07_a_hundred_failures_close_a_name_for_the_day_whether_or_not_it_exists,
     async |server| {
@@ -111,14 +116,14 @@ both!(
                 let request = password_request(name, password, "");
                 attempts.push(spawn(async move { tokens.issue_token(request).await }));
             }
-            let mut throttled = 0;
+            let mut sent_away = 0;
             for attempt in attempts {
                 let status = attempt.await.unwrap().unwrap_err();
-                throttled += usize::from(reason(&status) == "SIGN_IN_THROTTLED");
+                sent_away += u64::from(is_sent_away(&status));
             }
             let compared = server.authority.hashing.count() - hashes;
             assert!((1..=5).contains(&compared), "{name}: {compared} compared");
-            assert_eq!(throttled as u64, 100 - compared);
+            assert_eq!(sent_away, 100 - compared);
         }
     }
 );
@@ -286,9 +291,10 @@ async fn guess(
     for number in names {
         let name = format!("nobody.of.that.name.{number:0>40}");
         let answer = tokens.issue_token(password_request(&name, WRONG, "")).await;
-        match &*reason(&answer.unwrap_err()) {
+        let status = answer.unwrap_err();
+        match &*reason(&status) {
             "CREDENTIALS_INVALID" => compared += 1,
-            other => assert_eq!(other, "SIGN_IN_THROTTLED"),
+            other => assert!(is_sent_away(&status), "{other}"),
         }
     }
     compared
