@@ -9,7 +9,6 @@ use std::{
 use token_authority::{
     proto::{
         self, api_key_service_client::ApiKeyServiceClient,
-        revocation_service_client::RevocationServiceClient,
         signing_key_service_client::SigningKeyServiceClient,
         token_service_client::TokenServiceClient,
     },
@@ -20,7 +19,9 @@ use tokio::net::TcpStream;
 use crate::{
     public_keys::get,
     slow_subscribers::{ENTRIES, unread},
-    support::{Engine, TestDatabase, as_caller, binary::Binary, eventually, password_request},
+    support::{
+        Engine, TestDatabase, Watching, as_caller, binary::Binary, eventually, password_request,
+    },
 };
 
 /// Series with their labels, and their values.
@@ -46,6 +47,18 @@ fn metric_of(series: &str) -> Option<&'static str> {
         let rest = name.strip_prefix(declared);
         matches!(rest, Some("" | "_bucket" | "_sum" | "_count"))
     })
+}
+
+/// Whether no stream is open, and those of the day are counted as calls.
+fn streams_are_over(scraped: &Scraped) -> bool {
+    let of = |metric| {
+        scraped
+            .iter()
+            .filter(move |(series, _)| metric_of(series) == Some(metric))
+    };
+    let counted = |method| of(metrics::CALLS).any(|(series, _)| series.contains(method));
+    of(metrics::STREAMS).all(|(_, &open)| open == 0.0)
+        && ["WatchRevocations", "WatchJwks"].into_iter().all(counted)
 }
 
 /// A bit of everything, as one caller of many would do it; `user` is nobody. Gives back what names whoever took part.
@@ -82,11 +95,10 @@ async fn a_day(server: &Binary, user: &str) -> Vec<String> {
         let told = told.unwrap().into_inner().introspection.unwrap();
         ids.extend([told.token_id, told.session_id]);
     }
-    let mut revocations = RevocationServiceClient::new(server.connect().await);
-    let watching =
-        revocations.watch_revocations(as_caller(&admin, proto::WatchRevocationsRequest::default()));
-    let mut watching = watching.await.unwrap().into_inner();
-    watching.message().await.unwrap().unwrap();
+    let watched = proto::WatchRevocationsRequest::default();
+    let watching = Watching::open_on(server.connect().await, &admin, watched);
+    let mut watching = watching.await.unwrap();
+    watching.message().await;
     let mut signing_keys = SigningKeyServiceClient::new(server.connect().await);
     let set = signing_keys.watch_jwks(proto::WatchJwksRequest {}).await;
     set.unwrap().into_inner().message().await.unwrap().unwrap();
@@ -103,6 +115,8 @@ async fn a_day(server: &Binary, user: &str) -> Vec<String> {
             .unwrap()
             .effective()
     );
+    // It was opened with that token. Who went away now would be counted as who gave up, or not, by the moment.
+    assert!(watching.closes().await);
     ids.extend([key.user_id, key.space_id, user.to_owned()]);
     ids.retain(|id| !id.is_empty());
     assert!(ids.len() >= 6, "{ids:?}");
@@ -115,10 +129,10 @@ async fn every_metric_that_is_declared_is_filled_and_names_nobody() {
     let server = Binary::start(&[patience]).await;
     let _silent = TcpStream::connect(server.grpc).await.unwrap();
     let mut ids = a_day(&server, "mallory-the-first").await;
-    eventually("every metric is filled", async || {
+    eventually("every metric is filled, and the day is over", async || {
         let scraped = scrape(&server).await;
         let filled: BTreeSet<_> = scraped.keys().filter_map(|it| metric_of(it)).collect();
-        metrics::names().all(|name| filled.contains(name))
+        metrics::names().all(|name| filled.contains(name)) && streams_are_over(&scraped)
     })
     .await;
     let before = scrape(&server).await;

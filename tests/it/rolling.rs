@@ -226,7 +226,10 @@ impl Watched {
     fn assert_spread(&self) {
         let closings = self.closings.lock().unwrap();
         let mut delays: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
-        for closing in closings.iter() {
+        // A machine that stands still for longer than a lease lasts has a replica fenced, which then sends its watchers away, too.
+        // Every first life has ended as it was to.
+        let of_first_lives = closings.iter().filter(|it| it.replica.ends_with('1'));
+        for closing in of_first_lives {
             delays
                 .entry(&closing.replica)
                 .or_default()

@@ -44,6 +44,11 @@ async fn throttled(server: &Server, name: &str, password: &str) -> Duration {
     retry.retry_delay.unwrap()
 }
 
+/// Whether nothing was compared. On a slow machine it may also be that others write for longer than an attempt waits for its turn.
+fn is_sent_away(status: &Status) -> bool {
+    matches!(&*reason(status), "SIGN_IN_THROTTLED" | "OVERLOADED")
+}
+
 both!(
     l07_a_hundred_failures_close_a_name_for_the_day_whether_or_not_it_exists,
     async |server| {
@@ -111,14 +116,14 @@ both!(
                 let request = password_request(name, password, "");
                 attempts.push(spawn(async move { tokens.issue_token(request).await }));
             }
-            let mut throttled = 0;
+            let mut sent_away = 0;
             for attempt in attempts {
                 let status = attempt.await.unwrap().unwrap_err();
-                throttled += usize::from(reason(&status) == "SIGN_IN_THROTTLED");
+                sent_away += u64::from(is_sent_away(&status));
             }
             let compared = server.authority.hashing.count() - hashes;
             assert!((1..=5).contains(&compared), "{name}: {compared} compared");
-            assert_eq!(throttled as u64, 100 - compared);
+            assert_eq!(sent_away, 100 - compared);
         }
     }
 );
@@ -235,14 +240,14 @@ async fn l09_failures_are_remembered_after_a_kill() {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(&database, data.path()).unwrap();
         let mut tokens = process.tokens().await;
+        // It stands from here on: the pause has not passed when the next server starts, however long the attempt takes.
+        let clock = Clock::set_to(Clock::system().now());
         let wrong = tokens.issue_token(password_request("admin", WRONG, ""));
         refused(wrong.await, Code::Unauthenticated, "CREDENTIALS_INVALID");
-        // It stands from here on: what is left of the pause does not pass while the next server starts.
-        let clock = Clock::set_to(Clock::system().now());
         process.kill();
         let server = Server::start_in(database, data, clock, |_| {}).await;
-        throttled(&server, "admin", &server.admin_password).await;
-        server.clock.advance(PAUSE);
+        let pause = throttled(&server, "admin", &server.admin_password).await;
+        server.clock.advance(pause);
         attempt(&server, "admin", &server.admin_password)
             .await
             .unwrap();
@@ -286,9 +291,10 @@ async fn guess(
     for number in names {
         let name = format!("nobody.of.that.name.{number:0>40}");
         let answer = tokens.issue_token(password_request(&name, WRONG, "")).await;
-        match &*reason(&answer.unwrap_err()) {
+        let status = answer.unwrap_err();
+        match &*reason(&status) {
             "CREDENTIALS_INVALID" => compared += 1,
-            other => assert_eq!(other, "SIGN_IN_THROTTLED"),
+            other => assert!(is_sent_away(&status), "{other}"),
         }
     }
     compared

@@ -36,9 +36,10 @@ struct Answer {
     reason: String,
 }
 
-type Client = SendRequest<Bytes>;
+pub(crate) type Client = SendRequest<Bytes>;
 
-async fn connect(server: &Server) -> Client {
+/// A connection of its own.
+pub(crate) async fn connect(server: &Server) -> Client {
     let stream = TcpStream::connect(server.grpc).await.unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     TaskTracker::new().spawn(async move { drop(connection.await) });
@@ -46,7 +47,7 @@ async fn connect(server: &Server) -> Client {
 }
 
 /// A call with an admin's credential.
-fn introspection(token: &str) -> Request<()> {
+pub(crate) fn introspection(token: &str) -> Request<()> {
     let request = Request::post(format!("http://localhost{INTROSPECT}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -62,6 +63,16 @@ fn about(token: &str) -> Vec<u8> {
 }
 
 async fn send(client: &mut Client, request: Request<()>, body: Vec<u8>) -> Answer {
+    let (http, told) = exchange(client, request, body).await;
+    answer(http, &told)
+}
+
+/// Makes a call by hand; the HTTP status, and what the answer's head and trailers tell.
+pub(crate) async fn exchange(
+    client: &mut Client,
+    request: Request<()>,
+    body: Vec<u8>,
+) -> (StatusCode, HeaderMap) {
     let (response, mut sending) = client.send_request(request, false).unwrap();
     sending.send_data(body.into(), true).unwrap();
     let response = timeout(PATIENCE, response).await.unwrap().unwrap();
@@ -74,7 +85,7 @@ async fn send(client: &mut Client, request: Request<()>, body: Vec<u8>) -> Answe
     if let Some(trailers) = body.trailers().await.unwrap() {
         told.extend(trailers);
     }
-    answer(head.status, &told)
+    (head.status, told)
 }
 
 fn answer(http: StatusCode, told: &HeaderMap) -> Answer {
@@ -90,7 +101,8 @@ fn answer(http: StatusCode, told: &HeaderMap) -> Answer {
     }
 }
 
-fn with(request: Request<()>, name: &'static str, value: &[u8]) -> Request<()> {
+/// A request with one more header.
+pub(crate) fn with(request: Request<()>, name: &'static str, value: &[u8]) -> Request<()> {
     let mut request = request;
     let value = HeaderValue::from_bytes(value).unwrap();
     request.headers_mut().insert(name, value);

@@ -24,6 +24,10 @@ use crate::{
 };
 
 const SHORT: Duration = Duration::from_millis(200);
+/// For what must be done in time, where a machine may be slow, before the same time is waited for in vain.
+const LONGER: Duration = Duration::from_secs(3);
+/// Longer than anything takes here.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Stands between a client and the server, and can fall silent: what is connected stays so and hears nothing more, while
 /// new connections are as good as ever.
@@ -73,8 +77,8 @@ async fn over_a_wire(place: &Place) -> (Wire, Database) {
     let wire = Wire::to(host.to_owned()).await;
     let mut settings = DatabaseSettings::postgres(url.replace(host, &wire.address.to_string()));
     settings.max_connections = 1;
-    settings.acquire_timeout = SHORT;
-    settings.statement_timeout = SHORT;
+    settings.acquire_timeout = LONGER;
+    settings.statement_timeout = LONGER;
     (wire, Database::open(&settings).await.unwrap())
 }
 
@@ -131,9 +135,7 @@ async fn a_pool_whose_places_are_lost_is_replaced() {
     assert_eq!(refused.reason(), Reason::DatabaseUnavailable);
     assert!(refused.retry_delay().is_some());
     let written = async { while write_space(&database, "again").await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(20), written)
-        .await
-        .unwrap();
+    tokio::time::timeout(PATIENCE, written).await.unwrap();
     assert_eq!(count_spaces(&database).await, 1);
 }
 
@@ -157,10 +159,10 @@ async fn a_dedicated_connection_may_not_hold_a_transaction_open() {
         return;
     };
     let database = place.open().await;
-    let sequencer = database.dedicated("sequencer", SHORT).await.unwrap();
+    let sequencer = database.dedicated("sequencer", LONGER).await.unwrap();
     let transaction = sequencer.begin().await.unwrap();
     space("one").insert(&transaction).await.unwrap();
-    tokio::time::sleep(2 * SHORT).await;
+    session_ends(&database, "sequencer").await;
     let late = space("two").insert(&transaction).await.unwrap_err();
     assert_eq!(
         crate::error::Error::from(late).reason(),
@@ -172,6 +174,25 @@ async fn a_dedicated_connection_may_not_hold_a_transaction_open() {
     transaction.commit().await.unwrap();
     assert_eq!(count_spaces(&database).await, 1);
     assert_eq!(sequencer.in_use().open, 1);
+}
+
+/// Waits until the server has ended the session of this name.
+async fn session_ends(database: &Database, name: &str) {
+    let sql = "SELECT count(*) AS sessions FROM pg_stat_activity \
+               WHERE datname = current_database() AND application_name = $1";
+    let ending = async {
+        let reader = database.reader();
+        loop {
+            let counting = statement(reader, sql, [name.into()]);
+            let row = reader.query_one_raw(counting).await.unwrap();
+            let sessions: i64 = row.unwrap().try_get("", "sessions").unwrap();
+            if sessions == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ending).await.unwrap();
 }
 
 #[tokio::test]
@@ -244,9 +265,11 @@ async fn statements_that_wait_too_long_are_given_up() {
     let Some(mut place) = Place::postgres().await else {
         return;
     };
+    // Migrations may take longer.
+    place.open().await.close().await;
     place.settings.lock_timeout = SHORT;
     place.settings.statement_timeout = 2 * SHORT;
-    let database = place.open().await;
+    let database = Database::open(&place.settings).await.unwrap();
     let first = database.begin().await.unwrap();
     space("one").insert(&first).await.unwrap();
     let waited = write_space(&database, "one").await.unwrap_err();

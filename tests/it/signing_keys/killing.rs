@@ -98,15 +98,22 @@ both!(
         let kid = SigningKeyId::known(kid_of(&admin));
         let authority = Arc::clone(&server.authority);
         let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (looks, mut looked) = tokio::sync::watch::channel(0);
         let watching = spawn(async move {
             let mut seen = Vec::new();
-            while !*stopped.borrow() {
+            loop {
+                // The last look comes after the revocation.
+                let last = *stopped.borrow();
                 let position = authority.log.place().borrow().0;
                 seen.push((position, authority.keyring.publishes(&kid)));
+                if last {
+                    return seen;
+                }
+                looks.send_replace(seen.len());
                 tokio::task::yield_now().await;
             }
-            seen
         });
+        looked.wait_for(|looks| *looks >= 10).await.unwrap();
         let revoked = server.revoke_signing_key(&admin, &kid_of(&admin)).await;
         let effect = revoked.unwrap().effect.unwrap();
         stop.send_replace(true);
@@ -117,7 +124,7 @@ both!(
             .filter(|(position, published)| *published && *position > 0);
         assert_eq!(wrong.count(), 0);
         assert!(effect.position >= 1 && seen.len() > 10, "{}", seen.len());
-        assert!(seen.iter().any(|(_, published)| *published));
+        assert!(seen[..10].iter().all(|(_, published)| *published));
     }
 );
 

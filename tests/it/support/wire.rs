@@ -9,7 +9,7 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 pub(crate) const DATA: u8 = 0;
@@ -152,17 +152,32 @@ impl Connection {
 
     /// The next frame; none when the connection has ended.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
-        let read = timeout(PATIENCE, read_frame(&mut self.reader)).await;
-        read.expect("something comes, or the end")
+        next(&mut self.reader).await
     }
 
     /// The next frame of a kind; what comes before it is passed over.
     pub(crate) async fn next_of(&mut self, kind: u8) -> Frame {
-        loop {
-            let frame = self.next().await.expect("the connection is open");
-            if frame.kind == kind {
-                return frame;
+        next_of(&mut self.reader, kind).await
+    }
+
+    /// The next frame of a kind, which comes before the last of `chunks` is sent, each of them after a pause.
+    pub(crate) async fn trickle_until(
+        &mut self,
+        kind: u8,
+        chunks: impl Iterator<Item = Vec<u8>>,
+        pause: Duration,
+    ) -> Frame {
+        let Self { reader, writer } = self;
+        let sending = async {
+            for chunk in chunks {
+                sleep(pause).await;
+                writer.write_all(&chunk).await.unwrap();
             }
+        };
+        // Begun once: who begins to read anew loses what was read of a frame.
+        tokio::select! {
+            frame = next_of(reader, kind) => frame,
+            () = sending => panic!("everything was sent, and nothing of the kind has come"),
         }
     }
 
@@ -235,6 +250,20 @@ pub(crate) async fn flood(
 
 fn opening() -> Vec<u8> {
     [&PREFACE[..], &frame(SETTINGS, NO_FLAG, 0, &[])].concat()
+}
+
+async fn next(reader: &mut BufReader<OwnedReadHalf>) -> Option<Frame> {
+    let read = timeout(PATIENCE, read_frame(reader)).await;
+    read.expect("something comes, or the end")
+}
+
+async fn next_of(reader: &mut BufReader<OwnedReadHalf>, kind: u8) -> Frame {
+    loop {
+        let frame = next(reader).await.expect("the connection is open");
+        if frame.kind == kind {
+            return frame;
+        }
+    }
 }
 
 async fn read_frame(reader: &mut BufReader<OwnedReadHalf>) -> Option<Frame> {

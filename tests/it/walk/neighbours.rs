@@ -3,7 +3,11 @@
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, Value};
 use sea_orm::{ConnectionTrait, Statement};
-use token_authority::{authority::audit::keeping, domain::ids::SpaceId, proto};
+use token_authority::{
+    authority::{audit::keeping, last_use},
+    domain::ids::SpaceId,
+    proto,
+};
 use tonic::{Code, transport::Channel};
 
 use super::{World, requests};
@@ -82,8 +86,9 @@ both!(
             .await;
         // An entry of its log.
         server.revoke(&globex.alice_token).await.unwrap();
-        // Its audit events are in their places.
+        // Its audit events are in their places, and its sign-ins are written, which is done once a minute.
         keeping::keep_once(&server.authority).await.unwrap();
+        last_use::write(&server.authority).await.unwrap();
         let before = rows_of(server, &globex.space).await;
         let mut done = 0;
         for path in proto::METHODS.iter().copied() {
