@@ -13,10 +13,11 @@ mod own_postgres;
 mod process;
 mod replicas;
 mod tenant;
+mod waiting;
 mod watching;
 pub(crate) mod wire;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use tempfile::TempDir;
 use token_authority::{
@@ -26,7 +27,6 @@ use token_authority::{
     config::Settings,
     domain::ids::{RoleName, SpaceId, UserId},
     error::Result,
-    log::WaitUntil,
     proto::{
         self, api_key_service_client::ApiKeyServiceClient,
         revocation_service_client::RevocationServiceClient,
@@ -36,7 +36,7 @@ use token_authority::{
     server::{self, Life, Listeners},
     shutdown::Shutdown,
 };
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, transport::Channel};
 
@@ -58,6 +58,7 @@ pub(crate) use replicas::{
     address, introspect, never_sent,
 };
 pub(crate) use tenant::{CLERK, Tenant};
+pub(crate) use waiting::{eventually, soon};
 pub(crate) use watching::{Watching, events_of, span};
 
 /// A password that the rules take.
@@ -285,25 +286,11 @@ pub(crate) fn data_beside(data: &TempDir) -> TempDir {
     beside
 }
 
-/// Long enough to wait for a revocation.
-pub(crate) fn soon() -> WaitUntil {
-    WaitUntil::from(Instant::now() + Duration::from_secs(5))
-}
-
 /// Begins something that goes on beside the test, which awaits it.
 pub(crate) fn spawn<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     TaskTracker::new().spawn(task)
-}
-
-/// Waits until something that goes on by itself has come about, and fails where it does not.
-pub(crate) async fn eventually(what: &str, mut come_about: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(15);
-    while !come_about().await {
-        assert!(Instant::now() < end, "{what}: not within 15 seconds");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// A sign-in.

@@ -1,0 +1,20 @@
+//! What tests wait for that comes about by itself, sooner or later, by how busy the machine is.
+
+use std::time::Duration;
+
+use token_authority::log::WaitUntil;
+use tokio::time::Instant;
+
+/// Long enough to wait for a revocation.
+pub(crate) fn soon() -> WaitUntil {
+    WaitUntil::from(Instant::now() + Duration::from_secs(5))
+}
+
+/// Waits until something that goes on by itself has come about, and fails where it does not.
+pub(crate) async fn eventually(what: &str, mut come_about: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_mins(1);
+    while !come_about().await {
+        assert!(Instant::now() < end, "{what}: not within a minute");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
