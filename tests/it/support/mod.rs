@@ -10,6 +10,7 @@ mod forge;
 mod keys;
 mod operator;
 mod own_postgres;
+mod own_statements;
 mod process;
 mod replicas;
 mod tenant;
