@@ -62,8 +62,12 @@ async fn a_server_that_reads_the_log_and_cannot_apply_it_lets_its_lease_go() {
         other.authority.log.is_current()
     })
     .await;
-    let effect = tell_of_a_key(&server).await;
-    assert_eq!((effect.effective, effect.replicas_applied), (true, 2));
+    // On a busy machine either may lose its lease again.
+    eventually("both apply what follows", async || {
+        let effect = tell_of_a_key(&server).await;
+        (effect.effective, effect.replicas_applied) == (true, 2)
+    })
+    .await;
     other.stop().await;
     server.stop().await;
 }

@@ -59,7 +59,7 @@ pub(crate) use replicas::{
     address, introspect, never_sent,
 };
 pub(crate) use tenant::{CLERK, Tenant};
-pub(crate) use waiting::{eventually, soon};
+pub(crate) use waiting::{answered, eventually, soon};
 pub(crate) use watching::{Watching, events_of, span};
 
 /// A password that the rules take.

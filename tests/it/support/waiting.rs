@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use token_authority::log::WaitUntil;
 use tokio::time::Instant;
+use tonic::{Code, Status};
 
 /// Long enough to wait for a revocation.
 pub(crate) fn soon() -> WaitUntil {
@@ -17,4 +18,20 @@ pub(crate) async fn eventually(what: &str, mut come_about: impl AsyncFnMut() -> 
         assert!(Instant::now() < end, "{what}: not within a minute");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Calls until the answer is not UNAVAILABLE, as clients of several servers do: one that stood still for longer than its lease says
+/// nothing else until it has joined again.
+pub(crate) async fn answered<T>(
+    mut call: impl AsyncFnMut() -> Result<T, Status>,
+) -> Result<T, Status> {
+    let mut answer = None;
+    eventually("it answers", async || {
+        let told = call().await;
+        let unavailable = matches!(&told, Err(status) if status.code() == Code::Unavailable);
+        answer = Some(told);
+        !unavailable
+    })
+    .await;
+    answer.unwrap()
 }

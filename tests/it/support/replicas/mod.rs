@@ -24,7 +24,7 @@ pub(crate) use self::{
     proxy::{Proxy, Snag, Weather},
     stepped_clock::SteppedClock,
 };
-use super::{Process, TestDatabase, data_beside, password_request};
+use super::{Process, TestDatabase, answered, data_beside, password_request};
 
 /// Replicas that are there from the beginning to the end, but for when they are killed.
 pub(crate) const STANDING: usize = 3;
@@ -105,9 +105,12 @@ impl Cluster {
         let file = self.slots[0].data.path().join("bootstrap-password");
         let password = std::fs::read_to_string(file).unwrap();
         let mut client = TokenServiceClient::new(self.running().remove(0).channel);
-        let request = password_request("admin", password.trim(), "");
-        let issued = client.issue_token(request).await.unwrap();
-        issued.into_inner().token.unwrap().access_token
+        let issued = answered(async || {
+            let request = password_request("admin", password.trim(), "");
+            client.issue_token(request).await
+        });
+        let issued = issued.await.unwrap().into_inner();
+        issued.token.unwrap().access_token
     }
 
     /// The replicas that run.
