@@ -233,7 +233,7 @@ async fn l09_failures_are_remembered_after_a_kill() {
             continue;
         };
         let data = tempfile::tempdir().unwrap();
-        let process = Process::start(&database, data.path()).unwrap();
+        let process = Process::start_at_last(&database, data.path(), &[]).await;
         let mut tokens = process.tokens().await;
         let wrong = tokens.issue_token(password_request("admin", WRONG, ""));
         refused(wrong.await, Code::Unauthenticated, "CREDENTIALS_INVALID");

@@ -27,7 +27,7 @@ use token_authority::{
     clock::{Clock, Timestamp},
     config::Settings,
     domain::ids::{RoleName, SpaceId, UserId},
-    error::Result,
+    error::{Reason, Result},
     proto::{
         self, api_key_service_client::ApiKeyServiceClient,
         revocation_service_client::RevocationServiceClient,
@@ -37,7 +37,7 @@ use token_authority::{
     server::{self, Life, Listeners},
     shutdown::Shutdown,
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, transport::Channel};
 
@@ -59,7 +59,7 @@ pub(crate) use replicas::{
     address, introspect, never_sent,
 };
 pub(crate) use tenant::{CLERK, Tenant};
-pub(crate) use waiting::{answered, eventually, soon};
+pub(crate) use waiting::{STARTS_WITHIN, answered, eventually, soon};
 pub(crate) use watching::{Watching, events_of, span};
 
 /// A password that the rules take.
@@ -142,9 +142,7 @@ impl Server {
             listeners.grpc_address().unwrap(),
             listeners.http_address().unwrap(),
         );
-        let life = Life::default();
-        let opened = server::open(&settings, clock.clone(), &life.background).await;
-        let authority = opened.unwrap();
+        let (authority, life) = open(&settings, &clock).await;
         let (background, shutdown) = (life.background.clone(), Shutdown::new());
         let mut ready = life.ready.subscribe();
         let running = {
@@ -274,6 +272,23 @@ impl Server {
     /// The id of the space `system`.
     pub(crate) async fn system(&self) -> SpaceId {
         SpaceId::known(self.admin().await.principal.unwrap().space_id)
+    }
+}
+
+/// An authority, and what its parts go by. It is opened anew where PostgreSQL is too busy to let it in.
+async fn open(settings: &Settings, clock: &Clock) -> (Arc<Authority>, Life) {
+    let end = Instant::now() + STARTS_WITHIN;
+    loop {
+        let life = Life::default();
+        let error = match server::open(settings, clock.clone(), &life.background).await {
+            Ok(authority) => return (authority, life),
+            Err(error) => error,
+        };
+        let is_busy =
+            settings.database.url.is_some() && error.reason() == Reason::DatabaseUnavailable;
+        assert!(is_busy && Instant::now() < end, "{error:?}");
+        life.background.stop();
+        life.background.ended().await;
     }
 }
 

@@ -6,6 +6,9 @@ use token_authority::log::WaitUntil;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+/// However often PostgreSQL lets nobody in meanwhile, a server has started by then.
+pub(crate) const STARTS_WITHIN: Duration = Duration::from_mins(2);
+
 /// Long enough to wait for a revocation.
 pub(crate) fn soon() -> WaitUntil {
     WaitUntil::from(Instant::now() + Duration::from_secs(5))

@@ -122,18 +122,9 @@ impl Cluster {
 impl Slot {
     /// Starts it, however often the database cannot be reached meanwhile.
     pub(crate) async fn start(&self) {
-        let end = Instant::now() + JOINS_WITHIN;
-        let process = loop {
-            let (database, data) = (self.database.shared(), self.data.path().to_owned());
-            let clock = self.clock.as_ref().map(SteppedClock::environment);
-            let starting = tokio::task::spawn_blocking(move || {
-                Process::start_with(&database, &data, &clock.unwrap_or_default())
-            });
-            match starting.await.unwrap() {
-                Ok(process) => break process,
-                Err(said) => assert!(Instant::now() < end, "{} ends: {said}", self.letter),
-            }
-        };
+        let clock = self.clock.as_ref().map(SteppedClock::environment);
+        let clock = clock.unwrap_or_default();
+        let process = Process::start_at_last(&self.database, self.data.path(), &clock).await;
         let life = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
         let at = At {
             name: format!("{}{life}", self.letter),
@@ -187,9 +178,6 @@ pub(crate) fn address(url: &str) -> SocketAddr {
     let host = authority.rsplit('@').next().unwrap();
     host.to_socket_addrs().unwrap().next().unwrap()
 }
-
-/// However often the database cannot be reached while it starts.
-const JOINS_WITHIN: Duration = Duration::from_mins(2);
 
 /// Who is asked to end does so in half a minute, however much has to be cut by then.
 const ENDS_WITHIN: Duration = Duration::from_secs(35);
