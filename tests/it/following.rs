@@ -107,7 +107,7 @@ async fn whoever_keeps_the_turn_at_the_log_does_not_hold_up_the_end_of_others() 
     };
     let server = Server::start(database).await;
     let other = server.beside().await;
-    let turn = server.authority.db.begin().await.unwrap();
+    let turn = server.begin_and_stay().await;
     eventually("the turn is free for a moment", async || {
         let taken = revocation_log::take_turn(&turn, Turn::Sequence).await;
         taken.unwrap()
@@ -194,7 +194,7 @@ async fn a_log_that_begins_anew_while_it_is_loaded_is_known_by_its_new_name() {
     let admin = server.admin().await.access_token;
     let (shared, data) = (server.database.shared(), data_beside(&server.data));
     let (db, clock) = (&server.authority.db, server.clock.clone());
-    let held = db.begin().await.unwrap();
+    let held = server.begin_and_stay().await;
     let lock = "LOCK TABLE revocation_log IN ACCESS EXCLUSIVE MODE";
     held.execute_unprepared(lock).await.unwrap();
     let begin_anew = async {
