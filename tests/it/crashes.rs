@@ -53,7 +53,7 @@ async fn kill_again_and_again(engine: Engine) {
     let mut starts = Vec::new();
     let (admin, key) = first_start(&database, &data).await;
     for kill in 0..KILLS.get() {
-        let server = Process::start(&database, data.path()).unwrap();
+        let server = Process::start_at_last(&database, data.path(), &[]).await;
         starts.push(server.started_in);
         assert_all_dead(&server, &admin, &dead).await;
         assert_intact(engine, &data).await;
@@ -62,7 +62,7 @@ async fn kill_again_and_again(engine: Engine) {
         assert!(acknowledged.len() as u64 >= enough, "kill {kill}");
         dead.extend(acknowledged);
     }
-    let server = Process::start(&database, data.path()).unwrap();
+    let server = Process::start_at_last(&database, data.path(), &[]).await;
     starts.push(server.started_in);
     assert_all_dead(&server, &admin, &dead).await;
     assert_intact(engine, &data).await;
@@ -81,7 +81,7 @@ async fn kill_again_and_again(engine: Engine) {
 
 /// Makes the database, an admin's token and an API key, and ends with a kill, too.
 async fn first_start(database: &TestDatabase, data: &TempDir) -> (String, String) {
-    let server = Process::start(database, data.path()).unwrap();
+    let server = Process::start_at_last(database, data.path(), &[]).await;
     let password = std::fs::read_to_string(data.path().join("bootstrap-password")).unwrap();
     let request = password_request("admin", password.trim(), "");
     let issued = server.tokens().await.issue_token(request).await.unwrap();

@@ -7,15 +7,15 @@ use sqlx::{Connection as _, PgConnection};
 use token_authority::proto::{
     self, RevocationEffect, WatchRevocationsRequest,
     revocation_service_client::RevocationServiceClient, revocation_subject::Subject,
-    token_service_client::TokenServiceClient,
+    token_service_client::TokenServiceClient, watch_revocations_response::Message as Told,
 };
 use tokio::time::Instant;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Status};
 
 use crate::support::{
     At, Cluster, Dice, Load, Operator, OwnPostgres, PASSWORD, Proxy, STANDING, Watching, Weather,
-    as_caller, events_of, eventually, introspect, password_request, reason, revocation_of, span,
-    spawn,
+    answered, as_caller, events_of, eventually, introspect, password_request, reason,
+    revocation_of, span, spawn,
 };
 
 /// Entries that the standby will not have.
@@ -107,28 +107,13 @@ async fn count(connection: &mut PgConnection, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
 }
 
-/// Calls until the answer is not UNAVAILABLE.
-async fn answered<T>(
-    mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
-) -> Result<T, Status> {
-    let mut answer = None;
-    eventually("it answers", async || {
-        let told = call().await.map(Response::into_inner);
-        let unavailable = matches!(&told, Err(status) if status.code() == Code::Unavailable);
-        answer = Some(told);
-        !unavailable
-    })
-    .await;
-    answer.unwrap()
-}
-
 async fn sign_in(at: &At, username: &str) -> proto::IssuedToken {
     let mut client = TokenServiceClient::new(at.channel.clone());
     let issued = answered(async || {
         let request = password_request(username, PASSWORD, "");
         client.issue_token(request).await
     });
-    issued.await.unwrap().token.unwrap()
+    issued.await.unwrap().into_inner().token.unwrap()
 }
 
 /// Revokes until nobody can call it good any more.
@@ -139,7 +124,7 @@ async fn revoke(at: &At, admin: &str, subject: Subject) -> RevocationEffect {
             let request = revocation_of(subject.clone(), "acme");
             client.create_revocation(as_caller(admin, request)).await
         });
-        let effect = revoked.await.unwrap().effect.unwrap();
+        let effect = revoked.await.unwrap().into_inner().effect.unwrap();
         if effect.effective() {
             return effect;
         }
@@ -148,7 +133,7 @@ async fn revoke(at: &At, admin: &str, subject: Subject) -> RevocationEffect {
 
 async fn is_active(at: &At, admin: &str, token: &str) -> bool {
     let told = answered(async || introspect(at.clone(), admin, token).await).await;
-    told.unwrap().introspection.unwrap().active()
+    told.unwrap().into_inner().introspection.unwrap().active()
 }
 
 fn session(token: &proto::IssuedToken) -> Subject {
@@ -200,14 +185,15 @@ async fn after_a_failover_that_lost_the_end_of_the_log_no_token_outranks_what_is
     // As high as a token can be.
     let high = sign_in(c, "ann").await;
     assert!(is_active(b, &admin, &high.access_token).await);
-    let watching = Watching::open_on(b.channel.clone(), &admin, after("")).await;
-    let mut watching = watching.unwrap();
-    let told = watching.until_position(lost.position).await;
+    let (watching, told) = watched(b, &admin, lost.position).await;
     let cursor = &told.last().unwrap().cursor;
 
     pair.fail_over(&cluster);
     let begun = Instant::now();
-    assert!(watching.closes().await, "subscribers are told to come back");
+    assert!(
+        is_sent_away(watching).await,
+        "subscribers are told to come back"
+    );
     let (again, reached) = tokio::join!(
         async {
             for at in &servers {
@@ -237,14 +223,61 @@ async fn after_a_failover_that_lost_the_end_of_the_log_no_token_outranks_what_is
         assert!(is_active(at, &admin, &admin).await);
         let told = told_to_begin_again(at, &admin, cursor).await;
         assert_eq!(told, "CURSOR_FOREIGN");
-        let anew = Watching::open_on(at.channel.clone(), &admin, after("")).await;
-        let told = anew.unwrap().until_position(again.position).await;
+        let (_, told) = watched(at, &admin, again.position).await;
         assert_is_the_log_without_its_end(&told, &dead);
     }
     let new = sign_in(a, "ann").await;
     for at in &servers {
         assert!(is_active(at, &admin, &new.access_token).await);
     }
+}
+
+/// A stream from the oldest entry on, and what it has told up to a place; begun again where a server that stood still ends it.
+async fn watched(
+    at: &At,
+    admin: &str,
+    position: u64,
+) -> (Watching, Vec<proto::WatchRevocationsResponse>) {
+    let mut watched = None;
+    eventually("all is told", async || {
+        let opened = answered(async || {
+            let channel = at.channel.clone();
+            Watching::open_on(channel, admin, after("")).await
+        });
+        let mut watching = opened.await.unwrap();
+        let mut told: Vec<proto::WatchRevocationsResponse> = Vec::new();
+        while told.last().is_none_or(|last| last.position < position) {
+            match watching.next().await {
+                Ok(Some(message)) => told.push(message),
+                Ok(None) => return false,
+                Err(status) => {
+                    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+                    return false;
+                }
+            }
+        }
+        watched = Some((watching, told));
+        true
+    })
+    .await;
+    watched.unwrap()
+}
+
+/// Reads a stream to its end, and says whether its subscriber knows then to come back: by the last message, or by UNAVAILABLE
+/// where the server stood still for so long that it may tell nothing.
+async fn is_sent_away(mut watching: Watching) -> bool {
+    let reading = async {
+        let mut closing = false;
+        loop {
+            match watching.next().await {
+                Ok(Some(last)) => closing = matches!(last.message, Some(Told::Closing(_))),
+                Ok(None) => return closing,
+                Err(status) => return status.code() == Code::Unavailable,
+            }
+        }
+    };
+    let end = tokio::time::timeout(Duration::from_mins(1), reading).await;
+    end.expect("the end of the stream")
 }
 
 /// Why a stream cannot be resumed, once that is known.

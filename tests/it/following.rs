@@ -62,8 +62,12 @@ async fn a_server_that_reads_the_log_and_cannot_apply_it_lets_its_lease_go() {
         other.authority.log.is_current()
     })
     .await;
-    let effect = tell_of_a_key(&server).await;
-    assert_eq!((effect.effective, effect.replicas_applied), (true, 2));
+    // On a busy machine either may lose its lease again.
+    eventually("both apply what follows", async || {
+        let effect = tell_of_a_key(&server).await;
+        (effect.effective, effect.replicas_applied) == (true, 2)
+    })
+    .await;
     other.stop().await;
     server.stop().await;
 }
@@ -103,7 +107,7 @@ async fn whoever_keeps_the_turn_at_the_log_does_not_hold_up_the_end_of_others() 
     };
     let server = Server::start(database).await;
     let other = server.beside().await;
-    let turn = server.authority.db.begin().await.unwrap();
+    let turn = server.begin_and_stay().await;
     eventually("the turn is free for a moment", async || {
         let taken = revocation_log::take_turn(&turn, Turn::Sequence).await;
         taken.unwrap()
@@ -190,7 +194,7 @@ async fn a_log_that_begins_anew_while_it_is_loaded_is_known_by_its_new_name() {
     let admin = server.admin().await.access_token;
     let (shared, data) = (server.database.shared(), data_beside(&server.data));
     let (db, clock) = (&server.authority.db, server.clock.clone());
-    let held = db.begin().await.unwrap();
+    let held = server.begin_and_stay().await;
     let lock = "LOCK TABLE revocation_log IN ACCESS EXCLUSIVE MODE";
     held.execute_unprepared(lock).await.unwrap();
     let begin_anew = async {

@@ -17,13 +17,6 @@ async fn head(server: &Server) -> u64 {
     server.authority.log.catch_up().await.unwrap().position.0
 }
 
-/// How many statements are sent meanwhile, those of the server's own tasks included.
-async fn statements<T>(server: &Server, done: impl Future<Output = T>) -> (u64, T) {
-    let before = server.authority.db.query_count();
-    let done = done.await;
-    (server.authority.db.query_count() - before, done)
-}
-
 both!(
     the_keys_of_a_space_end_in_few_statements_where_sessions_are_spared,
     async |server| {
@@ -50,7 +43,7 @@ both!(
         };
         let mut revocations = server.revocations().await;
         let revoking = revocations.create_revocation(as_caller(&admin, request));
-        let (statements, created) = statements(server, revoking).await;
+        let (statements, created) = server.statements_of(revoking).await;
         let effect = created.unwrap().into_inner().effect.unwrap();
         assert_eq!(effect.effective, Some(true));
         eprintln!("{statements} statements for {MANY} keys");
@@ -85,7 +78,7 @@ both!(
         };
         let mut spaces = operator.spaces();
         let deleting = spaces.delete_space(as_caller(&operator.token, request));
-        let (statements, deleted) = statements(server, deleting).await;
+        let (statements, deleted) = server.statements_of(deleting).await;
         let effect = deleted.unwrap().into_inner().effect.unwrap();
         assert_eq!(effect.effective, Some(true));
         eprintln!("{statements} statements for {MANY} guests");

@@ -209,7 +209,7 @@ async fn a_revocation_waits_for_a_server_that_was_killed_and_for_no_longer_than_
     let is_in_time = |took: &Duration| *took < Duration::from_millis(2525 + 500);
     while spans.len() < 3 && !spans.iter().any(is_in_time) {
         let data = data_beside(&server.data);
-        let killed = Process::start(&server.database, data.path()).unwrap();
+        let killed = Process::start_at_last(&server.database, data.path(), &[]).await;
         let token = server.admin().await;
         standing(&server, &admin, 2).await;
         killed.kill();
@@ -233,7 +233,7 @@ async fn an_effect_that_is_not_waited_for_says_how_many_are_behind() {
     let server = Server::start(database).await;
     let data = data_beside(&server.data);
     let admin = server.admin().await.access_token;
-    let stopped = Process::start(&server.database, data.path()).unwrap();
+    let stopped = Process::start_at_last(&server.database, data.path(), &[]).await;
     let token = server.admin().await;
     let request = proto::CreateRevocationRequest {
         wait: Some(prost_types::Duration {

@@ -135,7 +135,7 @@ async fn a_server_that_was_stopped_while_a_backup_was_restored_answers_by_what_i
     let server = Server::start(database).await;
     let old = server.admin().await.access_token;
     let (database, data) = server.stop().await;
-    let process = Process::start_with(&database, data.path(), &[]).unwrap();
+    let process = Process::start_at_last(&database, data.path(), &[]).await;
     let channel = process.connect().await;
     let ask = async || {
         let request = as_caller(&old, introspect_request(&old));

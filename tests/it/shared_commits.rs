@@ -96,9 +96,8 @@ both!(what_waits_for_a_commit_shares_the_next, async |server| {
     let endings = (0..MANY)
         .map(|_| ending(&space, server.clock.now()))
         .collect();
-    let statements = server.authority.db.query_count();
-    let ended = end_together(server, endings).await;
-    let statements = server.authority.db.query_count() - statements;
+    let ending = end_together(server, endings);
+    let (statements, ended) = server.statements_of(ending).await;
     assert!(statements < MANY as u64, "{statements} statements");
     for ended in ended {
         assert!(is_effective(ended.unwrap()).await);

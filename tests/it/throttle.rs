@@ -238,7 +238,7 @@ async fn l09_failures_are_remembered_after_a_kill() {
             continue;
         };
         let data = tempfile::tempdir().unwrap();
-        let process = Process::start(&database, data.path()).unwrap();
+        let process = Process::start_at_last(&database, data.path(), &[]).await;
         let mut tokens = process.tokens().await;
         // It stands from here on: the pause has not passed when the next server starts, however long the attempt takes.
         let clock = Clock::set_to(Clock::system().now());

@@ -50,7 +50,7 @@ async fn on_sqlite_an_event_is_chained_when_it_is_committed() {
 async fn on_postgres_an_event_that_is_committed_late_is_chained_behind_those_before_it() {
     run_on(Engine::Postgres, async |server| {
         let db = &server.authority.db;
-        let late = db.begin().await.unwrap();
+        let late = server.begin_and_stay().await;
         let now = server.clock.now();
         audit::record(&late, Actor::ITSELF, done("late"), now)
             .await

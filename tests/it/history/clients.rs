@@ -30,6 +30,8 @@ struct Teller {
     dice: Dice,
     /// The replica that is never asked to do anything: whatever happens to it, some go on at their pace.
     avoids: usize,
+    /// Whether one of its tokens was rotated: the first is, however few its stories are.
+    has_rotated: bool,
 }
 
 impl Teller {
@@ -43,6 +45,7 @@ pub(super) async fn tell_stories(world: Arc<World>, number: usize, dice: Dice) {
     let mut teller = Teller {
         dice,
         avoids: number % STANDING,
+        has_rotated: false,
     };
     while !world.stop.is_cancelled() {
         if teller.dice.below(5) == 0 {
@@ -75,7 +78,8 @@ async fn story_of_key(world: &Arc<World>, teller: &mut Teller) {
     ask_everywhere(world, &tokens, None).await;
     let jwt = tokens[1..].last().cloned();
     let place = match jwt {
-        Some(jwt) if teller.dice.below(6) == 0 => {
+        Some(jwt) if teller.dice.below(6) == 0 || !teller.has_rotated => {
+            teller.has_rotated = true;
             let (new, place) = world.rotate(&teller.anywhere(world).await, &jwt).await;
             tokens.extend(new);
             place

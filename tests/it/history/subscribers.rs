@@ -22,7 +22,10 @@ use crate::support::{At, Dice, PATIENCE, as_caller, span};
 /// The longest that a stream is left alone.
 const LONGEST: u64 = 4000;
 
-/// How long one may take for a log of many entries.
+/// How long one may take to be told all that there is, however often a replica ends a stream.
+const SHORT_PATIENCE: Duration = Duration::from_mins(1);
+
+/// The same for a log of many entries.
 const LONG_PATIENCE: Duration = Duration::from_mins(5);
 
 /// Where to go on from: a place and its cursor.
@@ -60,18 +63,34 @@ pub(super) async fn watch(world: Arc<World>, number: usize, mut dice: Dice) -> S
 
 /// Reads on from where it was, up to `head`.
 pub(super) async fn catch_up(world: &Arc<World>, subscriber: Subscriber, head: u64) -> Subscriber {
-    let at = world.cluster.running().remove(0);
+    let mut dice = Dice::seeded(head);
     let mut watcher = Watcher {
         world: Arc::clone(world),
         subscriber,
         bookmarks: Vec::new(),
         names: HashSet::new(),
     };
-    // From the floor: what was told before must be told again, and be the same.
     // As much may have been told in a long run as the servers can tell in minutes.
-    let longest = if world.long { LONG_PATIENCE } else { PATIENCE };
-    watcher.follow(&at, None, head, longest).await;
-    watcher.subscriber
+    let (mut longest, patience) = if world.long {
+        (LONG_PATIENCE, LONG_PATIENCE)
+    } else {
+        (PATIENCE, SHORT_PATIENCE)
+    };
+    let end = Instant::now() + patience;
+    // From the floor: what was told before must be told again, and be the same.
+    loop {
+        let begun = Instant::now();
+        assert!(begun < end, "nobody tells all that there is up to {head}");
+        let at = world.anywhere(&mut dice, usize::MAX).await;
+        watcher.follow(&at, None, head, longest).await;
+        if watcher.has_reached(head) {
+            return watcher.subscriber;
+        }
+        if begun.elapsed() >= longest {
+            longest *= 2;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 impl Watcher {
@@ -85,6 +104,13 @@ impl Watcher {
         let newest = self.bookmarks.len().checked_sub(1)?;
         let drawn = newest.saturating_sub(usize::try_from(older).unwrap());
         self.bookmarks.get(drawn).cloned()
+    }
+
+    /// Whether the last stream went as far.
+    fn has_reached(&self, head: u64) -> bool {
+        let last = self.subscriber.legs.last();
+        let told = last.and_then(|leg| leg.messages.last());
+        told.is_some_and(|told| told.position >= head)
     }
 
     /// One stream, for a while or up to `head`.

@@ -9,7 +9,7 @@ use token_authority::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{Server, as_caller, reason};
+use super::{Engine, Server, as_caller, reason};
 
 impl Server {
     /// `IssueToken`.
@@ -178,6 +178,16 @@ impl Server {
         let request = as_caller(caller, request);
         let answer = self.api_keys().await.revoke_api_key(request).await?;
         Ok(answer.into_inner())
+    }
+
+    /// A transaction in which nothing may be done for as long as the test likes: PostgreSQL ends others after two seconds.
+    pub(crate) async fn begin_and_stay(&self) -> Transaction {
+        let transaction = self.authority.db.begin().await.unwrap();
+        if self.database.engine() == Engine::Postgres {
+            let stay = "SET LOCAL idle_in_transaction_session_timeout = 0";
+            transaction.execute_unprepared(stay).await.unwrap();
+        }
+        transaction
     }
 
     /// Changes what no method changes yet.

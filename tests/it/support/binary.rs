@@ -17,7 +17,10 @@ use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::{
+    Status,
+    transport::{Certificate, Channel, ClientTlsConfig},
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -225,16 +228,22 @@ impl Drop for Binary {
 
 /// Says that the next 100 calls on a connection succeed.
 pub(crate) async fn survives(channel: Channel, token: &str) {
+    serves(channel, token).await.unwrap();
+}
+
+/// Whether the next 100 calls on a connection succeed; the first failure where they do not.
+pub(crate) async fn serves(channel: Channel, token: &str) -> Result<(), Status> {
     let mut tokens = TokenServiceClient::new(channel);
     for _ in 0..100 {
         let request = proto::IntrospectTokenRequest {
             token: token.to_owned(),
             ..Default::default()
         };
-        let answer = tokens.introspect_token(as_caller(token, request)).await;
-        let told = answer.unwrap().into_inner().introspection.unwrap();
+        let answer = tokens.introspect_token(as_caller(token, request)).await?;
+        let told = answer.into_inner().introspection.unwrap();
         assert_eq!(told.active, Some(true));
     }
+    Ok(())
 }
 
 /// Lets this process, and those that it starts, have as many descriptors as it may.

@@ -10,13 +10,15 @@ mod forge;
 mod keys;
 mod operator;
 mod own_postgres;
+mod own_statements;
 mod process;
 mod replicas;
 mod tenant;
+mod waiting;
 mod watching;
 pub(crate) mod wire;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use tempfile::TempDir;
 use token_authority::{
@@ -25,8 +27,7 @@ use token_authority::{
     clock::{Clock, Timestamp},
     config::Settings,
     domain::ids::{RoleName, SpaceId, UserId},
-    error::Result,
-    log::WaitUntil,
+    error::{Reason, Result},
     proto::{
         self, api_key_service_client::ApiKeyServiceClient,
         revocation_service_client::RevocationServiceClient,
@@ -58,6 +59,7 @@ pub(crate) use replicas::{
     address, introspect, never_sent,
 };
 pub(crate) use tenant::{CLERK, Tenant};
+pub(crate) use waiting::{STARTS_WITHIN, answered, eventually, soon};
 pub(crate) use watching::{Watching, events_of, span};
 
 /// A password that the rules take.
@@ -140,9 +142,7 @@ impl Server {
             listeners.grpc_address().unwrap(),
             listeners.http_address().unwrap(),
         );
-        let life = Life::default();
-        let opened = server::open(&settings, clock.clone(), &life.background).await;
-        let authority = opened.unwrap();
+        let (authority, life) = open(&settings, &clock).await;
         let (background, shutdown) = (life.background.clone(), Shutdown::new());
         let mut ready = life.ready.subscribe();
         let running = {
@@ -275,6 +275,23 @@ impl Server {
     }
 }
 
+/// An authority, and what its parts go by. It is opened anew where PostgreSQL is too busy to let it in.
+async fn open(settings: &Settings, clock: &Clock) -> (Arc<Authority>, Life) {
+    let end = Instant::now() + STARTS_WITHIN;
+    loop {
+        let life = Life::default();
+        let error = match server::open(settings, clock.clone(), &life.background).await {
+            Ok(authority) => return (authority, life),
+            Err(error) => error,
+        };
+        let is_busy =
+            settings.database.url.is_some() && error.reason() == Reason::DatabaseUnavailable;
+        assert!(is_busy && Instant::now() < end, "{error:?}");
+        life.background.stop();
+        life.background.ended().await;
+    }
+}
+
 /// A data directory for another server over the same database: with the same master key.
 pub(crate) fn data_beside(data: &TempDir) -> TempDir {
     let beside = tempfile::tempdir().unwrap();
@@ -285,25 +302,11 @@ pub(crate) fn data_beside(data: &TempDir) -> TempDir {
     beside
 }
 
-/// Long enough to wait for a revocation.
-pub(crate) fn soon() -> WaitUntil {
-    WaitUntil::from(Instant::now() + Duration::from_secs(5))
-}
-
 /// Begins something that goes on beside the test, which awaits it.
 pub(crate) fn spawn<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     TaskTracker::new().spawn(task)
-}
-
-/// Waits until something that goes on by itself has come about, and fails where it does not.
-pub(crate) async fn eventually(what: &str, mut come_about: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(15);
-    while !come_about().await {
-        assert!(Instant::now() < end, "{what}: not within 15 seconds");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// A sign-in.

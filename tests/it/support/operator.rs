@@ -1,5 +1,7 @@
 //! Whoever runs the authority: `admin`, who makes spaces, users and roles, and ends them.
 
+use std::time::Duration;
+
 use token_authority::{
     domain::ids::{RoleName, SpaceId, UserId},
     proto::{
@@ -7,9 +9,13 @@ use token_authority::{
         user_service_client::UserServiceClient,
     },
 };
-use tonic::transport::Channel;
+use tokio::time::Instant;
+use tonic::{Code, Request, Response, Status, transport::Channel};
 
 use super::{Server, as_caller};
+
+/// How long a patient operator asks: longer than a server takes to join again.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What becomes of tokens.
 type Effect = Option<proto::RevocationEffect>;
@@ -19,6 +25,8 @@ type Effect = Option<proto::RevocationEffect>;
 pub(crate) struct Operator {
     pub(crate) token: String,
     channel: Channel,
+    /// For how long it asks again where the answer is UNAVAILABLE.
+    patience: Duration,
 }
 
 impl Server {
@@ -27,16 +35,42 @@ impl Server {
         Operator {
             token: self.admin().await.access_token,
             channel: self.connect().await,
+            patience: Duration::ZERO,
         }
     }
 }
 
 impl Operator {
-    /// Whoever holds a token of `admin`, at a server.
+    /// Whoever holds a token of `admin`, at one of several servers: a patient one.
     pub(crate) fn at(channel: Channel, token: &str) -> Self {
         Self {
             token: token.to_owned(),
             channel,
+            patience: PATIENCE,
+        }
+    }
+
+    /// The same, who asks again where the answer is UNAVAILABLE.
+    pub(crate) fn patient(&self) -> Self {
+        Self {
+            patience: PATIENCE,
+            ..self.clone()
+        }
+    }
+
+    /// What it is told, at once or within its patience.
+    async fn told<R: Clone, T, Answer>(&self, request: R, call: impl Fn(Request<R>) -> Answer) -> T
+    where
+        Answer: Future<Output = Result<Response<T>, Status>>,
+    {
+        let end = Instant::now() + self.patience;
+        loop {
+            let answer = call(as_caller(&self.token, request.clone())).await;
+            let unavailable = matches!(&answer, Err(status) if status.code() == Code::Unavailable);
+            if !unavailable || Instant::now() >= end {
+                return answer.unwrap().into_inner();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -58,9 +92,11 @@ impl Operator {
             ..Default::default()
         };
         let request = proto::CreateSpaceRequest { space: Some(space) };
-        let mut client = self.spaces();
-        let made = client.create_space(as_caller(&self.token, request));
-        SpaceId::known(made.await.unwrap().into_inner().space.unwrap().space_id)
+        let made = self.told(request, |request| {
+            let mut client = self.spaces();
+            async move { client.create_space(request).await }
+        });
+        SpaceId::known(made.await.space.unwrap().space_id)
     }
 
     /// A user; without a password where that is empty.
@@ -74,9 +110,11 @@ impl Operator {
             user: Some(user),
             password: password.to_owned(),
         };
-        let mut client = self.users();
-        let made = client.create_user(as_caller(&self.token, request));
-        UserId::known(made.await.unwrap().into_inner().user.unwrap().user_id)
+        let made = self.told(request, |request| {
+            let mut client = self.users();
+            async move { client.create_user(request).await }
+        });
+        UserId::known(made.await.user.unwrap().user_id)
     }
 
     pub(crate) async fn set_disabled(&self, user: &UserId, disabled: bool) -> Effect {
@@ -89,18 +127,22 @@ impl Operator {
             user: Some(user),
             update_mask: mask(&["disabled"]),
         };
-        let mut client = self.users();
-        let updated = client.update_user(as_caller(&self.token, request));
-        updated.await.unwrap().into_inner().effect
+        let updated = self.told(request, |request| {
+            let mut client = self.users();
+            async move { client.update_user(request).await }
+        });
+        updated.await.effect
     }
 
     pub(crate) async fn delete_user(&self, user: &UserId) -> Effect {
         let request = proto::DeleteUserRequest {
             user: user.to_string(),
         };
-        let mut client = self.users();
-        let deleted = client.delete_user(as_caller(&self.token, request));
-        deleted.await.unwrap().into_inner().effect
+        let deleted = self.told(request, |request| {
+            let mut client = self.users();
+            async move { client.delete_user(request).await }
+        });
+        deleted.await.effect
     }
 
     pub(crate) async fn set_password(&self, user: &UserId, password: &str) -> Effect {
@@ -109,18 +151,22 @@ impl Operator {
             new_password: password.to_owned(),
             revoke_api_keys: false,
         };
-        let mut client = self.users();
-        let reset = client.reset_password(as_caller(&self.token, request));
-        reset.await.unwrap().into_inner().effect
+        let reset = self.told(request, |request| {
+            let mut client = self.users();
+            async move { client.reset_password(request).await }
+        });
+        reset.await.effect
     }
 
     pub(crate) async fn role(&self, space: &SpaceId, name: &str, permissions: &[&str]) -> RoleName {
         let request = proto::CreateRoleRequest {
             role: Some(role(space, name, permissions)),
         };
-        let mut client = self.roles();
-        let made = client.create_role(as_caller(&self.token, request));
-        RoleName::known(made.await.unwrap().into_inner().role.unwrap().name)
+        let made = self.told(request, |request| {
+            let mut client = self.roles();
+            async move { client.create_role(request).await }
+        });
+        RoleName::known(made.await.role.unwrap().name)
     }
 
     pub(crate) async fn set_permissions(
@@ -133,27 +179,33 @@ impl Operator {
             role: Some(role(space, name, permissions)),
             update_mask: mask(&["permissions"]),
         };
-        let mut client = self.roles();
-        let updated = client.update_role(as_caller(&self.token, request));
-        updated.await.unwrap().into_inner().effect
+        let updated = self.told(request, |request| {
+            let mut client = self.roles();
+            async move { client.update_role(request).await }
+        });
+        updated.await.effect
     }
 
     pub(crate) async fn assign(&self, space: &SpaceId, user: &UserId, role: &str) {
         let request = proto::AssignRoleRequest {
             assignment: Some(assignment(space, user, role)),
         };
-        let mut client = self.roles();
-        let assigned = client.assign_role(as_caller(&self.token, request));
-        assigned.await.unwrap();
+        let assigned = self.told(request, |request| {
+            let mut client = self.roles();
+            async move { client.assign_role(request).await }
+        });
+        assigned.await;
     }
 
     pub(crate) async fn unassign(&self, space: &SpaceId, user: &UserId, role: &str) -> Effect {
         let request = proto::UnassignRoleRequest {
             assignment: Some(assignment(space, user, role)),
         };
-        let mut client = self.roles();
-        let unassigned = client.unassign_role(as_caller(&self.token, request));
-        unassigned.await.unwrap().into_inner().effect
+        let unassigned = self.told(request, |request| {
+            let mut client = self.roles();
+            async move { client.unassign_role(request).await }
+        });
+        unassigned.await.effect
     }
 }
 

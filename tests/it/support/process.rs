@@ -15,7 +15,7 @@ use token_authority::proto::{
 };
 use tonic::transport::Channel;
 
-use super::TestDatabase;
+use super::{Engine, STARTS_WITHIN, TestDatabase};
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
@@ -75,6 +75,29 @@ impl Process {
         }
         child.wait().unwrap();
         Err(said)
+    }
+
+    /// The same, and again where PostgreSQL is too busy to let it in.
+    pub(crate) async fn start_at_last(
+        database: &TestDatabase,
+        data: &Path,
+        environment: &[(&'static str, PathBuf)],
+    ) -> Self {
+        let end = Instant::now() + STARTS_WITHIN;
+        loop {
+            let (database, data) = (database.shared(), data.to_owned());
+            let (engine, environment) = (database.engine(), environment.to_vec());
+            let starting = tokio::task::spawn_blocking(move || {
+                Self::start_with(&database, &data, &environment)
+            });
+            match starting.await.unwrap() {
+                Ok(process) => return process,
+                Err(said) => {
+                    let is_busy = engine == Engine::Postgres && is_unavailable(&said);
+                    assert!(is_busy && Instant::now() < end, "it ends: {said}");
+                }
+            }
+        }
     }
 
     /// Ends it as the kernel does when memory runs out: nothing of it gets to do anything more.
@@ -153,6 +176,21 @@ impl Drop for Process {
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// Whether it was UNAVAILABLE that a server ended with.
+fn is_unavailable(said: &str) -> bool {
+    const WORDS: [&str; 7] = [
+        "the database is not available",
+        "the database cannot be reached",
+        "cannot reach the database",
+        "the connection that held a lock is lost",
+        "another process is applying migrations",
+        "the revocation log cannot be read",
+        "the signing keys cannot be read",
+    ];
+    let last = said.lines().last().unwrap_or_default();
+    WORDS.iter().any(|words| last.contains(words))
 }
 
 /// Where gRPC is served, if that is what a line says.

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 
 use super::{super::world::World, between};
-use crate::support::{Dice, Slot, Snag, postgres};
+use crate::support::{Dice, Slot, Snag, eventually, postgres};
 
 /// By when a sequencer has its turn: while there is another one, it may take a while.
 const TURN: Duration = Duration::from_secs(2);
 
-/// PostgreSQL ends a session that is stopped in a transaction after half a second, give or take what a busy machine does.
+/// PostgreSQL ends a session that is stopped in a transaction after half a second, or as soon as a busy machine lets it.
 const ENDED: Duration = Duration::from_millis(1500);
 
 /// Holds up a step of a sequencer: it is one statement, so that nobody waits for it who would take the turn.
@@ -21,13 +21,33 @@ pub(super) async fn delay_step(world: &World, slot: &Slot, dice: &mut Dice) {
     // Whoever comes next is not held up.
     slot.proxy.let_go();
     tokio::time::sleep(duration).await;
-    let sql = "SELECT count(*) FROM pg_stat_activity \
+    let sql = "SELECT pid, state_change::text FROM pg_stat_activity \
                WHERE datname = current_database() AND application_name = 'token-authority sequencer' \
                      AND state LIKE 'idle in transaction%' AND clock_timestamp() - state_change > $1::interval";
     let mut connection = postgres(&world.cluster.database).await.unwrap();
-    let counting = sqlx::query_scalar(sql).bind(format!("{} ms", ENDED.as_millis()));
-    let stopped: i64 = counting.fetch_one(&mut connection).await.unwrap();
-    assert_eq!(stopped, 0, "a sequencer that is stopped stops the others");
+    let looking = sqlx::query_as(sql).bind(format!("{} ms", ENDED.as_millis()));
+    let stopped: Vec<(i32, String)> = looking.fetch_all(&mut connection).await.unwrap();
+    for (session, since) in stopped {
+        is_ended(&mut connection, session, &since).await;
+    }
+}
+
+/// A session that is due to be ended, and has had no processor to notice it, does nothing else once it has one.
+async fn is_ended(connection: &mut PgConnection, session: i32, since: &str) {
+    let sql = "SELECT coalesce(state_change::text, '') FROM pg_stat_activity \
+               WHERE pid = $1 AND application_name = 'token-authority sequencer'";
+    eventually("a sequencer that is stopped is ended", async || {
+        let looking = sqlx::query_scalar(sql).bind(session);
+        let found: Option<String> = looking.fetch_optional(&mut *connection).await.unwrap();
+        if let Some(changed) = &found {
+            assert_eq!(
+                changed, since,
+                "a sequencer that is stopped stops the others"
+            );
+        }
+        found.is_none()
+    })
+    .await;
 }
 
 /// Three who do not take turns, and take back half of what they did.

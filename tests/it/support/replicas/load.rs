@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response, Status};
 
 use super::{At, Cluster};
-use crate::support::{Dice, as_caller, create_key, exchange_request, key};
+use crate::support::{Dice, answered, as_caller, create_key, exchange_request, key};
 
 /// Longer than any call takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,11 +52,13 @@ impl Load {
     /// An API key for everybody, over running replicas.
     pub(crate) async fn on(cluster: Cluster) -> Arc<Self> {
         let admin = cluster.admin().await;
-        let request = create_key(key(&[]));
         let mut keys = ApiKeyServiceClient::new(cluster.running().remove(0).channel);
-        let made = keys.create_api_key(as_caller(&admin, request)).await;
+        let made = answered(async || {
+            let request = create_key(key(&[]));
+            keys.create_api_key(as_caller(&admin, request)).await
+        });
         Arc::new(Self {
-            key: made.unwrap().into_inner().api_key_token,
+            key: made.await.unwrap().into_inner().api_key_token,
             cluster,
             admin,
             stop: CancellationToken::new(),

@@ -24,7 +24,7 @@ pub(crate) use self::{
     proxy::{Proxy, Snag, Weather},
     stepped_clock::SteppedClock,
 };
-use super::{Process, TestDatabase, data_beside, password_request};
+use super::{Process, TestDatabase, answered, data_beside, password_request};
 
 /// Replicas that are there from the beginning to the end, but for when they are killed.
 pub(crate) const STANDING: usize = 3;
@@ -105,9 +105,12 @@ impl Cluster {
         let file = self.slots[0].data.path().join("bootstrap-password");
         let password = std::fs::read_to_string(file).unwrap();
         let mut client = TokenServiceClient::new(self.running().remove(0).channel);
-        let request = password_request("admin", password.trim(), "");
-        let issued = client.issue_token(request).await.unwrap();
-        issued.into_inner().token.unwrap().access_token
+        let issued = answered(async || {
+            let request = password_request("admin", password.trim(), "");
+            client.issue_token(request).await
+        });
+        let issued = issued.await.unwrap().into_inner();
+        issued.token.unwrap().access_token
     }
 
     /// The replicas that run.
@@ -119,18 +122,9 @@ impl Cluster {
 impl Slot {
     /// Starts it, however often the database cannot be reached meanwhile.
     pub(crate) async fn start(&self) {
-        let end = Instant::now() + JOINS_WITHIN;
-        let process = loop {
-            let (database, data) = (self.database.shared(), self.data.path().to_owned());
-            let clock = self.clock.as_ref().map(SteppedClock::environment);
-            let starting = tokio::task::spawn_blocking(move || {
-                Process::start_with(&database, &data, &clock.unwrap_or_default())
-            });
-            match starting.await.unwrap() {
-                Ok(process) => break process,
-                Err(said) => assert!(Instant::now() < end, "{} ends: {said}", self.letter),
-            }
-        };
+        let clock = self.clock.as_ref().map(SteppedClock::environment);
+        let clock = clock.unwrap_or_default();
+        let process = Process::start_at_last(&self.database, self.data.path(), &clock).await;
         let life = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
         let at = At {
             name: format!("{}{life}", self.letter),
@@ -184,9 +178,6 @@ pub(crate) fn address(url: &str) -> SocketAddr {
     let host = authority.rsplit('@').next().unwrap();
     host.to_socket_addrs().unwrap().next().unwrap()
 }
-
-/// However often the database cannot be reached while it starts.
-const JOINS_WITHIN: Duration = Duration::from_mins(2);
 
 /// Who is asked to end does so in half a minute, however much has to be cut by then.
 const ENDS_WITHIN: Duration = Duration::from_secs(35);
