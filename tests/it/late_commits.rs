@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use token_authority::{
     domain::{
@@ -97,10 +96,7 @@ async fn begun(server: &Server, token: &str) -> (Transaction, Pending) {
     let space = server.system().await;
     let decision = Decision::revocation(token, Some(space), Reason::Logout);
     let mut pending = server.authority.log.pending();
-    let transaction = server.authority.db.begin().await.unwrap();
-    // It is to stay open for as long as the machine takes.
-    let open = "SET LOCAL idle_in_transaction_session_timeout = 0";
-    transaction.execute_unprepared(open).await.unwrap();
+    let transaction = server.begin_and_stay().await;
     let now = server.clock.now();
     pending.append(&transaction, &decision, now).await.unwrap();
     (transaction, pending)
