@@ -39,6 +39,9 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// The verbs of methods that change nothing.
+const READING: [&str; 4] = ["Get", "List", "Introspect", "BatchIntrospect"];
+
 /// How messages go back and forth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -76,6 +79,12 @@ impl Method {
     /// How messages go back and forth.
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Whether it changes nothing, by its verb: whoever did not get the answer may ask again.
+    pub fn reads(&self) -> bool {
+        let verb = self.name.rsplit('/').next().unwrap_or_default();
+        READING.iter().any(|reading| verb.starts_with(reading))
     }
 
     /// Whether it is of the contract, rather than health or reflection or unknown.
@@ -168,5 +177,20 @@ mod tests {
         let reflection = Method::at("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
         assert_eq!(reflection.shape(), Shape::ClientStream);
         assert_eq!(Method::at("/../../etc/passwd").name(), "other");
+    }
+
+    #[test]
+    fn a_method_reads_by_its_verb() {
+        for (name, reads) in [
+            ("TokenService/IntrospectToken", true),
+            ("TokenService/BatchIntrospectTokens", true),
+            ("RoleService/ListRoles", true),
+            ("TokenService/GetCallerIdentity", true),
+            ("TokenService/RotateToken", false),
+            ("ApiKeyService/CreateApiKey", false),
+        ] {
+            let method = Method::at(&format!("/tokenauthority.v1.{name}"));
+            assert_eq!((method.is_ours(), method.reads()), (true, reads), "{name}");
+        }
     }
 }

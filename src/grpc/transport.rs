@@ -20,10 +20,7 @@ use tower::Service;
 
 use crate::{
     connections::{Accepted, ClientAddress, Ending, Seats, Stream, accept::accept, tls::Acceptor},
-    grpc::{
-        layers::unread::ConnectionCut,
-        methods::{Method, Shape},
-    },
+    grpc::methods::{Method, Shape},
     random,
     telemetry::metrics as names,
 };
@@ -116,19 +113,14 @@ where
     if is_http1(&preface) {
         return answer_http1(stream, settings.first_byte_timeout).await;
     }
+    let open = Open::default();
     let service = CallsOf {
         calls,
         client: ClientAddress::new(peer),
-        cut: ConnectionCut(CancellationToken::new()),
-        open: Open::default(),
+        open: open.clone(),
     };
-    let cut = service.cut.0.clone();
     let mut io = Replayed::new(preface, stream);
-    let answered = tokio::select! {
-        answered = answer_calls(&mut io, service, settings, &ending) => answered,
-        () = cut.cancelled() => None,
-    };
-    match answered {
+    match answer_calls(&mut io, service, open, settings, &ending).await {
         Some(Ok(())) => hear_out(io).await,
         Some(Err(error)) => {
             tracing::debug!(client.address = %peer, error.cause = %error, "connection failed");
@@ -141,6 +133,7 @@ where
 async fn answer_calls<S, B>(
     io: &mut Replayed,
     service: CallsOf<S>,
+    open: Open,
     settings: TransportSettings,
     ending: &Ending,
 ) -> Option<hyper::Result<()>>
@@ -151,7 +144,6 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<StdError>,
 {
-    let open = service.open.clone();
     let serving = builder(settings, &ending.tasks).serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(serving);
     let aged = sleep(with_jitter(settings.connection_age));
@@ -290,7 +282,6 @@ async fn idle<const N: usize>(kinds: [&Arc<()>; N]) {
 struct CallsOf<S> {
     calls: S,
     client: ClientAddress,
-    cut: ConnectionCut,
     open: Open,
 }
 
@@ -305,7 +296,6 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.client);
-        request.extensions_mut().insert(self.cut.clone());
         let open = Arc::clone(self.open.of(request.uri().path()));
         // The layers are always ready, as their folder promises.
         Holding::new(self.calls.clone().call(request), open)

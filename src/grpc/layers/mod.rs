@@ -80,16 +80,15 @@ pub struct LayerSettings {
     pub in_flight: usize,
     /// How long a unary call may take.
     pub request_timeout: Duration,
-    /// Where calls that nobody waits for any more finish, and answers are watched that nobody takes.
+    /// Where calls that nobody waits for any more finish.
     pub calls: TaskTracker,
-    /// Ends the watches, and the streams of services that know nothing of the server's end.
+    /// Ends the streams of services that know nothing of the server's end.
     pub draining: CancellationToken,
 }
 
 /// Puts the layers around `inner`.
 pub fn around<S>(inner: S, settings: &LayerSettings) -> Layered<S> {
-    let unread = Unread::new(inner, settings.calls.clone(), settings.draining.clone());
-    let in_flight = InFlight::new(unread, settings.in_flight);
+    let in_flight = InFlight::new(Unread::new(inner), settings.in_flight);
     let tasks = Tasks::new(in_flight, settings.calls.clone());
     let arrivals = Arrivals::new(tasks, settings.request_timeout);
     let tools = ToolStreams::new(settings.draining.clone());

@@ -1,25 +1,20 @@
 //! Bounds what is held for clients that do not take what they asked for: one may ask for much on every stream that it may open,
 //! and read none of it.
 //!
-//! A unary answer counts by its size from when it is made until it is sent, in all and by the address that asked; where there is
-//! no room for it, the call is answered RESOURCE_EXHAUSTED instead. A small one does not count, as most do not. A connection on
-//! which an answer that counts lies for too long is cut.
+//! A unary answer counts by its size from when it is made until its last byte is sent or given up, in all and by the address that
+//! asked. Where there is no room for it, a call that only reads is answered RESOURCE_EXHAUSTED instead; what changed something is
+//! answered all the same, since nobody could ask for that again. A small answer does not count, as most do not.
 
 use std::{
     convert::Infallible,
     net::IpAddr,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use http::{Request, Response};
-use http_body::{Body as _, Frame, SizeHint};
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
+use http_body::{Body as _, Frame};
 use tonic::{Status, body::Body, codegen::Bytes};
 use tower::Service;
 
@@ -37,39 +32,21 @@ const SMALL: usize = 4 * 1024;
 const IN_ALL: usize = 256 * 1024 * 1024;
 /// Bytes of the answers to one address.
 const OF_ONE: usize = 64 * 1024 * 1024;
-/// How long an answer that counts may lie.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Unread<S> {
     inner: S,
-    held: Arc<Held>,
-}
-
-/// All answers that count.
-#[derive(Debug)]
-struct Held {
     bytes: Seats<IpAddr>,
-    watches: TaskTracker,
-    draining: CancellationToken,
 }
-
-/// Cuts the connection that a call came on. Stands in the extensions of its request.
-#[derive(Debug, Clone)]
-pub struct ConnectionCut(pub CancellationToken);
 
 impl<S> Unread<S> {
-    /// Watches what lies there by tasks among `watches`, until the server goes away.
-    pub(super) fn new(inner: S, watches: TaskTracker, draining: CancellationToken) -> Self {
+    pub(super) fn new(inner: S) -> Self {
         let gauge = metrics::gauge!(names::UNREAD_BYTES);
-        let bytes = Seats::new(IN_ALL, OF_ONE, gauge);
-        let held = Arc::new(Held {
-            bytes,
-            watches,
-            draining,
-        });
-        Self { inner, held }
+        Self {
+            inner,
+            bytes: Seats::new(IN_ALL, OF_ONE, gauge),
+        }
     }
 }
 
@@ -87,33 +64,33 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let context = CallContext::of(request.extensions());
-        let counts = context.filter(|context| context.method.shape() == Shape::Unary);
-        let client = counts.map(|context| Client {
+        let unary = CallContext::of(request.extensions())
+            .filter(|context| context.method.shape() == Shape::Unary);
+        let reader = unary.map(|context| Reader {
             network: context.client.network(),
-            cut: request.extensions().get().cloned(),
+            may_ask_again: context.method.reads(),
         });
         Answering {
             call: self.inner.call(request),
-            client,
-            held: Arc::clone(&self.held),
+            reader,
+            bytes: self.bytes.clone(),
         }
     }
 }
 
 /// Who is to read the answer.
 #[derive(Debug)]
-struct Client {
+struct Reader {
     network: IpAddr,
-    cut: Option<ConnectionCut>,
+    may_ask_again: bool,
 }
 
 /// A call under way.
 #[derive(Debug)]
 pub struct Answering<F> {
     call: F,
-    client: Option<Client>,
-    held: Arc<Held>,
+    reader: Option<Reader>,
+    bytes: Seats<IpAddr>,
 }
 
 impl<F> Future for Answering<F>
@@ -124,67 +101,38 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(response) = ready!(Pin::new(&mut self.call).poll(cx));
-        let Some(client) = self.client.take() else {
+        let Some(reader) = self.reader.take() else {
             return Poll::Ready(Ok(response));
         };
-        let (parts, mut body) = response.into_parts();
+        let (head, mut body) = response.into_parts();
         // A message that is there is written out by this, and its size known.
         let Poll::Ready(Some(Ok(first))) = Pin::new(&mut body).poll_frame(cx) else {
-            return Poll::Ready(Ok(Response::from_parts(parts, body)));
+            return Poll::Ready(Ok(Response::from_parts(head, body)));
         };
-        let size = first.data_ref().map_or(0, Bytes::len);
-        let place = match self.held.place(client, size) {
-            Ok(place) => place,
-            Err(refused) => return Poll::Ready(Ok(refused.into_http())),
+        let first = match first.into_data() {
+            Ok(message) if message.len() > SMALL => match reader.count(&self.bytes, message) {
+                Ok(counted) => Frame::data(counted),
+                Err(refused) => return Poll::Ready(Ok(refused.into_http())),
+            },
+            Ok(small) => Frame::data(small),
+            Err(trailers) => trailers,
         };
-        let body = Body::new(Answer {
-            first: Some(first),
-            rest: body,
-            _place: place,
-        });
-        Poll::Ready(Ok(Response::from_parts(parts, body)))
+        let first = Some(first);
+        let body = Body::new(Answer { first, rest: body });
+        Poll::Ready(Ok(Response::from_parts(head, body)))
     }
 }
 
-impl Held {
-    /// A place for an answer, where it is not small.
-    fn place(&self, client: Client, size: usize) -> Result<Option<Place>, Status> {
-        if size <= SMALL {
-            return Ok(None);
-        }
-        let bytes = self.bytes.take_some(client.network, size);
-        let bytes = bytes.map_err(|_| no_room())?;
-        let taken = CancellationToken::new();
-        if let Some(ConnectionCut(cut)) = client.cut {
-            let draining = self.draining.clone();
-            let over = taken.clone();
-            let over = async move {
-                tokio::select! {
-                    () = over.cancelled() => {}
-                    () = draining.cancelled() => {}
-                }
-            };
-            let late = tokio::time::sleep(PATIENCE);
-            self.watches.spawn(cut_unless(over, late, cut));
-        }
-        Ok(Some(Place {
-            _bytes: bytes,
-            _taken: taken.drop_guard(),
-        }))
-    }
-}
-
-/// Cuts a connection where it is not `over` with an answer before it is `late`.
-async fn cut_unless(
-    over: impl Future<Output = ()>,
-    late: impl Future<Output = ()>,
-    cut: CancellationToken,
-) {
-    tokio::select! {
-        () = over => {}
-        () = late => {
-            metrics::counter!(names::CONNECTIONS_REFUSED, "reason" => "unread").increment(1);
-            cut.cancel();
+impl Reader {
+    /// The message, which counts until nobody holds any of it any more.
+    fn count(self, bytes: &Seats<IpAddr>, message: Bytes) -> Result<Bytes, Status> {
+        match bytes.take_some(self.network, message.len()) {
+            Ok(room) => Ok(Bytes::from_owner(Counted {
+                message,
+                _room: room,
+            })),
+            Err(_) if self.may_ask_again => Err(no_room()),
+            Err(_) => Ok(message),
         }
     }
 }
@@ -196,19 +144,24 @@ fn no_room() -> Status {
         .into()
 }
 
-/// An answer that counts, until it is taken or given up.
+/// A message that counts.
 #[derive(Debug)]
-struct Place {
-    _bytes: Seat<IpAddr>,
-    _taken: DropGuard,
+struct Counted {
+    message: Bytes,
+    _room: Seat<IpAddr>,
 }
 
-/// The body of an answer.
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.message
+    }
+}
+
+/// The body of an answer whose first frame is there.
 #[derive(Debug)]
 struct Answer {
     first: Option<Frame<Bytes>>,
     rest: Body,
-    _place: Option<Place>,
 }
 
 impl http_body::Body for Answer {
@@ -227,25 +180,5 @@ impl http_body::Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         self.first.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_is_cut_where_an_answer_lies_for_too_long() {
-        let connection = CancellationToken::new();
-        cut_unless(ready(()), pending(), connection.clone()).await;
-        assert!(!connection.is_cancelled(), "it was taken");
-        cut_unless(pending(), ready(()), connection.clone()).await;
-        assert!(connection.is_cancelled(), "it still lies there");
     }
 }
