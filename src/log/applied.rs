@@ -27,6 +27,8 @@ pub struct Applied {
     mark: EntryMark,
     /// The latest time that an entry was decided at.
     time: Timestamp,
+    /// The last time by a clock that is believed; the beginning of time where there was none.
+    believed: Timestamp,
     cursor: Arc<str>,
     revocations: Revocations,
     changes: Changes,
@@ -63,10 +65,14 @@ impl Applied {
         self.mark
     }
 
-    /// Until when an entry must be in force to be worth telling of: what both the latest entry and the clock here call over is.
-    /// One of them alone may be wrong for a while.
-    pub fn over(&self, now: Timestamp) -> Timestamp {
-        self.time.min(now)
+    /// What is in force no longer than until then is worth telling nobody: by the latest entry, and by a clock here that is
+    /// believed. Either may be wrong for a while.
+    pub fn over(&self) -> Timestamp {
+        self.time.min(self.believed)
+    }
+
+    pub(super) fn believe(&mut self, now: Timestamp) {
+        self.believed = now;
     }
 
     /// That place as verdicts carry it.

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::{RETENTION, Shared, steady::SteadyClock};
 use crate::{
     clock::{Timestamp, boottime},
+    domain::revocation::FORGET_AFTER,
     error::Result,
     storage::{
         authority,
-        revocation_log::{self, Turn},
+        revocation_log::{self, Times, Turn},
     },
 };
 
@@ -48,12 +49,26 @@ pub(super) async fn forget(
     if let Some(now) = believed {
         forget_rows(shared, now, stop).await?;
     }
-    if let Some(times) = revocation_log::times(shared.db.reader()).await? {
-        let now = shared.clock.now();
-        let mut applied = shared.memory.write();
-        applied.forget(times.oldest_forget_time, now);
+    let Some(times) = revocation_log::times(shared.db.reader()).await? else {
+        return Ok(());
+    };
+    let mut applied = shared.memory.write();
+    if let Some(now) = believed {
+        warn_of_the_future(times, now);
+        applied.believe(now);
     }
+    applied.forget(times.oldest_forget_time, shared.clock.now());
     Ok(())
+}
+
+/// Nothing is lost by an entry of a clock that was far ahead, and nothing forgotten.
+fn warn_of_the_future(times: Times, now: Timestamp) {
+    if times.newest_forget_time > now + FORGET_AFTER + AHEAD {
+        tracing::warn!(
+            entry.forget_time = times.newest_forget_time.seconds(),
+            "revocation_log.ahead: nothing from an entry of the future on is forgotten until then"
+        );
+    }
 }
 
 async fn forget_rows(shared: &Shared, now: Timestamp, stop: &CancellationToken) -> Result<()> {
@@ -63,14 +78,8 @@ async fn forget_rows(shared: &Shared, now: Timestamp, stop: &CancellationToken) 
             return transaction.rollback().await;
         }
         authority::note_time(&transaction, now).await?;
-        let newest = revocation_log::times(&transaction).await?;
-        let newest = newest.map_or(now, |times| times.newest_create_time);
-        if newest > now + AHEAD {
-            tracing::warn!(
-                entry.create_time = newest.seconds(),
-                "revocation_log.ahead: nothing from an entry of the future on is forgotten until then"
-            );
-        }
+        let times = revocation_log::times(&transaction).await?;
+        let newest = times.map_or(now, |times| times.newest_create_time);
         let until = newest.min(now) - RETENTION;
         let forgotten = revocation_log::forget(&transaction, until, BATCH).await?;
         transaction.commit().await?;

@@ -108,26 +108,28 @@ pub struct Times {
     pub oldest_forget_time: Timestamp,
     /// When the newest one was decided.
     pub newest_create_time: Timestamp,
+    /// Until when it is in force: no other one for longer.
+    pub newest_forget_time: Timestamp,
 }
 
 /// The dates of both ends; none where there is no entry.
 pub async fn times(db: &impl ConnectionTrait) -> Result<Option<Times>> {
-    let at = |column, end| {
-        format!("(SELECT {column} FROM revocation_log ORDER BY position {end} LIMIT 1) AS {column}")
-    };
+    let at = |end| format!("position = (SELECT {end}(position) FROM revocation_log)");
     let sql = format!(
-        "SELECT {}, {}",
-        at("forget_time", "ASC"),
-        at("create_time", "DESC")
+        "SELECT oldest.forget_time AS oldest_forget_time, newest.create_time, newest.forget_time
+         FROM (SELECT * FROM revocation_log WHERE {}) AS oldest,
+              (SELECT * FROM revocation_log WHERE {}) AS newest",
+        at("min"),
+        at("max")
     );
     let Some(row) = db.query_one_raw(statement(db, sql, [])).await? else {
         return Ok(None);
     };
-    let oldest: Option<i64> = row.try_get("", "forget_time")?;
-    let newest: Option<i64> = row.try_get("", "create_time")?;
-    Ok(oldest.zip(newest).map(|(oldest, newest)| Times {
-        oldest_forget_time: Timestamp::from_micros(oldest),
-        newest_create_time: Timestamp::from_micros(newest),
+    let time = |column| row.try_get("", column).map(Timestamp::from_micros);
+    Ok(Some(Times {
+        oldest_forget_time: time("oldest_forget_time")?,
+        newest_create_time: time("create_time")?,
+        newest_forget_time: time("forget_time")?,
     }))
 }
 

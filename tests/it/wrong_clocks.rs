@@ -156,6 +156,9 @@ async fn an_entry_of_the_future_leaves_nothing_out_of_streams_and_lists() {
         server.clock.set(right + HOUR * 48);
         let ahead = server.admin().await.access_token;
         revoke_any(&server, &ahead, "then").await;
+        let mut stream = Watching::after(&server, &ahead, "").await;
+        let seen_then = events_of(&stream.until_caught_up().await);
+        drop(stream);
         server.clock.set(right);
 
         let server = restarted(server, Clock::set_to(right)).await;
@@ -165,7 +168,7 @@ async fn an_entry_of_the_future_leaves_nothing_out_of_streams_and_lists() {
         let request = as_caller(&caller, proto::ListRevocationsRequest::default());
         let listed = server.revocations().await.list_revocations(request).await;
         let listed = listed.unwrap().into_inner().events;
-        for events in [seen, listed] {
+        for events in [seen_then, seen, listed] {
             let subjects: Vec<_> = events
                 .into_iter()
                 .filter_map(|event| event.subject)

@@ -36,7 +36,7 @@ pub async fn list(
     let spaces = Spaces::named(authority, caller, named).await?;
     let (mut position, mut mark) = start(authority, &spaces, page_token).await?;
     let head = authority.log.catch_up().await?.position;
-    let over = authority.log.applied().await?.over(authority.clock.now());
+    let over = authority.log.applied().await?.over();
     let mut entries = Vec::new();
     let mut looked_at = 0;
     'page: while position < head && looked_at < LOOKED_AT {

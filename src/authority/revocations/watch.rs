@@ -252,10 +252,7 @@ impl Stream {
             // Read from the same log as what was sent before.
             let (beginning, over) = {
                 let applied = self.authority.log.applied().await?;
-                (
-                    applied.beginning(),
-                    applied.over(self.authority.clock.now()),
-                )
+                (applied.beginning(), applied.over())
             };
             if beginning != self.beginning {
                 return Err(self.closing());

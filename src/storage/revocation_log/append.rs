@@ -121,7 +121,8 @@ impl<'a> From<&Appended<'a>> for Written<'a> {
     }
 }
 
-/// Writes an entry at a place of its own: the first one of a log that begins anew.
+/// Writes an entry at a place of its own: the first one of a log that begins anew. It is in force until `forget_time`, and for at
+/// least as long as all before it.
 pub async fn append_at(
     db: &impl ConnectionTrait,
     position: Position,
@@ -131,9 +132,16 @@ pub async fn append_at(
     forget_time: Timestamp,
 ) -> Result<()> {
     let (subject_kind, subject_id) = decision.subject.kind_and_id();
-    let sql = "INSERT INTO revocation_log \
-               (position, event_id, kind, subject_kind, subject_id, create_time, forget_time, reason) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let later = match engine_of(db) {
+        Engine::Sqlite => "max",
+        Engine::Postgres => "greatest",
+    };
+    let sql = format!(
+        "INSERT INTO revocation_log
+           (position, event_id, kind, subject_kind, subject_id, create_time, forget_time, reason)
+         VALUES ($1, $2, $3, $4, $5, $6, {later}($7, coalesce(
+           (SELECT forget_time FROM revocation_log ORDER BY position DESC LIMIT 1), 0)), $8)"
+    );
     let values: [Value; 8] = [
         i64::try_from(position.0).unwrap_or(i64::MAX).into(),
         event_id.as_str().into(),
