@@ -108,7 +108,11 @@ impl From<crate::error::Error> for Failure {
             push_unless_said(&mut message, &cause.to_string());
             source = cause.source();
         }
-        Self::new(Exit::Failed, message)
+        let exit = match error.reason() {
+            crate::error::Reason::DatabaseUnavailable => Exit::Unavailable,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, message)
     }
 }
 

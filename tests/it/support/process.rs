@@ -73,7 +73,7 @@ impl Process {
             said.push_str(&line);
             said.push('\n');
         }
-        child.wait().unwrap();
+        said.push_str(&child.wait().unwrap().to_string());
         Err(said)
     }
 
@@ -178,19 +178,9 @@ impl Drop for Process {
     }
 }
 
-/// Whether it was UNAVAILABLE that a server ended with.
+/// Whether a server ended since PostgreSQL was not available, by its exit code.
 fn is_unavailable(said: &str) -> bool {
-    const WORDS: [&str; 7] = [
-        "the database is not available",
-        "the database cannot be reached",
-        "cannot reach the database",
-        "the connection that held a lock is lost",
-        "another process is applying migrations",
-        "the revocation log cannot be read",
-        "the signing keys cannot be read",
-    ];
-    let last = said.lines().last().unwrap_or_default();
-    WORDS.iter().any(|words| last.contains(words))
+    said.ends_with("exit status: 5")
 }
 
 /// Where gRPC is served, if that is what a line says.
