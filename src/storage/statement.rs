@@ -96,7 +96,7 @@ pub(super) fn unless_locked(db: &impl ConnectionTrait, table: &str) -> String {
     }
 }
 
-/// Locks the row whose `column` is `id`.
+/// Locks the row whose `column` is `id`, in the order in which that is asked for.
 pub(super) async fn lock_row(
     db: &impl ConnectionTrait,
     table: &str,

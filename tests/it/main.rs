@@ -32,6 +32,7 @@ mod configuration;
 mod crashes;
 mod cutoffs;
 mod database_file;
+mod database_trouble;
 mod deleted_user;
 mod directory;
 mod discovery;

@@ -144,6 +144,18 @@ async fn beginnings_that_trickle_in_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limit_is_the_one_that_was_set() {
+    let (usual, quick) = tokio::join!(Binary::start(&[]), Binary::start(QUICK));
+    let mut first = connect(usual.grpc).await;
+    let mut second = connect(quick.grpc).await;
+    tokio::select! {
+        biased;
+        _ = second.read_u8() => {}
+        _ = first.read_u8() => panic!("both have the same limit"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_that_trickle_in_are_cut() {
     let server = Binary::start(QUICK).await;
     let token = server.admin_token().await;

@@ -124,6 +124,8 @@ both!(
             let compared = server.authority.hashing.count() - hashes;
             assert!((1..=5).contains(&compared), "{name}: {compared} compared");
             assert_eq!(sent_away, 100 - compared);
+            // Whoever comes when nobody else does is told why.
+            throttled(server, name, WRONG).await;
         }
     }
 );

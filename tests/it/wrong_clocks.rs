@@ -11,6 +11,13 @@ use crate::support::{Engine, Server, TestDatabase, Watching, as_caller, events_o
 
 const HOUR: Duration = Duration::from_hours(1);
 
+/// A server on a database of its own; none where there is no PostgreSQL.
+async fn started(engine: Engine, clock: Clock) -> Option<Server> {
+    let database = TestDatabase::create(engine).await?;
+    let data = tempfile::tempdir().unwrap();
+    Some(Server::start_in(database, data, clock, |_| {}).await)
+}
+
 async fn restarted(server: Server, clock: Clock) -> Server {
     let (database, data) = server.stop().await;
     Server::start_in(database, data, clock, |_| {}).await
@@ -87,12 +94,10 @@ async fn revoke_any(server: &Server, caller: &str, session: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_set_forward_for_a_while_brings_nothing_to_life() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        let Some(database) = TestDatabase::create(engine).await else {
+        let right = Clock::system().now();
+        let Some(server) = started(engine, Clock::set_to(right)).await else {
             continue;
         };
-        let right = Clock::system().now();
-        let server = Server::start(database).await;
-        let server = restarted(server, Clock::set_to(right)).await;
         let caller = server.admin().await.access_token;
         let dead = server.admin().await.access_token;
         server.revoke(&dead).await.unwrap();
@@ -112,12 +117,10 @@ async fn a_clock_that_is_set_forward_for_a_while_brings_nothing_to_life() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_was_quiet_is_not_fooled_by_a_clock_that_is_days_behind() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        let Some(database) = TestDatabase::create(engine).await else {
+        let right = Clock::system().now();
+        let Some(server) = started(engine, Clock::set_to(right - HOUR * 72)).await else {
             continue;
         };
-        let right = Clock::system().now();
-        let server = Server::start(database).await;
-        let server = restarted(server, Clock::set_to(right - HOUR * 72)).await;
         let caller = server.admin().await.access_token;
         revoke_any(&server, &caller, "old").await;
         server.clock.set(right);
@@ -145,12 +148,10 @@ async fn a_log_that_was_quiet_is_not_fooled_by_a_clock_that_is_days_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_of_the_future_leaves_nothing_out_of_streams_and_lists() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        let Some(database) = TestDatabase::create(engine).await else {
+        let right = Clock::system().now();
+        let Some(server) = started(engine, Clock::set_to(right)).await else {
             continue;
         };
-        let right = Clock::system().now();
-        let server = Server::start(database).await;
-        let server = restarted(server, Clock::set_to(right)).await;
         let caller = server.admin().await.access_token;
         revoke_any(&server, &caller, "now").await;
         server.clock.set(right + HOUR * 48);
